@@ -1,0 +1,54 @@
+"""The `facesyn` command: registers the commands. What they do on errors is in `facesyn.cli.errors`.
+
+One module per command: parse, call, print. They import nothing heavy outside the bodies of their commands.
+"""
+
+import os
+from typing import Annotated
+
+import typer
+
+from facesyn import __version__
+from facesyn.cli import backends, dataset, doctor, evaluate, generate, models, prompts, train, transfer
+from facesyn.cli.errors import Commands
+
+app = typer.Typer(
+    name="facesyn",
+    cls=Commands,
+    help="Labelled, balanced, training-ready datasets of synthetic faces.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # rich's help alone would cost 0.1 s
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"facesyn {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(prompts.prompts)
+app.command()(generate.generate)
+app.command()(transfer.transfer)
+app.add_typer(dataset.app, name="dataset")
+app.command()(train.train)
+app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(backends.app, name="backends")
+app.command()(models.models)
+app.command()(doctor.doctor)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its remarks are about itself, not about the work
+    app()

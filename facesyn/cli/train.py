@@ -1,0 +1,95 @@
+"""`facesyn train`: the models, from rendered faces. Resumable; a sitting may be ended by `--minutes`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Trainable(StrEnum):
+    """What can be trained; the diffusion models need a trained autoencoder."""
+
+    AUTOENCODER = "autoencoder"
+    UFG = "ufg"
+    ATD = "atd"
+    RECOGNISER = "recogniser"
+    LANDMARKER = "landmarker"
+
+
+_DEFAULTS = {  # steps, batch size, learning rate
+    Trainable.AUTOENCODER: (20_000, 4, 1e-3),
+    Trainable.UFG: (20_000, 32, 4e-4),
+    Trainable.ATD: (20_000, 32, 4e-4),
+    Trainable.RECOGNISER: (4000, 64, 1e-3),
+    Trainable.LANDMARKER: (4000, 64, 1e-3),
+}
+
+
+def train(
+    what: Annotated[Trainable, typer.Argument(help="The model to train.")],
+    data: Annotated[Path, typer.Option("--data", help="Folder of WebDataset tar shards of rendered faces.")],
+    held_out: Annotated[Path, typer.Option("--held-out", help="Folder of shards to validate on, never trained on.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder: checkpoint, log, samples, model.")],
+    autoencoder: Annotated[
+        Path | None, typer.Option("--autoencoder", help="Folder of the autoencoder whose latents ufg and atd learn.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps in all; ask for more to extend a run.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0)] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="End this sitting with a checkpoint after so long.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of initial weights, batches and noise.")] = 0,
+    bf16: Annotated[bool, typer.Option("--bf16/--fp32", help="Compute in bfloat16 where it is safe.")] = True,
+    validate_every: Annotated[
+        int, typer.Option(min=1, help="Steps between validations, which also checkpoint.")
+    ] = 1000,
+) -> None:
+    """Train a model on rendered faces; run the same command again to go on where it stopped.
+
+    Example: facesyn train autoencoder --data renders --held-out val -o runs/autoencoder
+    """
+    import torch
+
+    from facesyn.errors import UsageError
+    from facesyn.out import out
+    from facesyn.rendered import read_shards
+    from facesyn.training.loop import Settings
+
+    usual = _DEFAULTS[what]
+    settings = Settings(
+        steps=steps or usual[0],
+        batch_size=batch_size or usual[1],
+        learning_rate=usual[2] if learning_rate is None else learning_rate,
+        minutes=minutes,
+        threads=threads,
+        seed=seed,
+        bf16=bf16,
+        validate_every=validate_every,
+    )
+    if what in (Trainable.UFG, Trainable.ATD) and autoencoder is None:
+        raise UsageError(f"Training {what} needs --autoencoder.", hint="Train one with `facesyn train autoencoder`.")
+    faces, unseen = read_shards(data), read_shards(held_out)
+    torch.manual_seed(seed)
+    if what is Trainable.AUTOENCODER:
+        from facesyn.training.autoencoder import train_autoencoder
+
+        train_autoencoder(faces, unseen, output, settings, out.note)
+    elif what is Trainable.UFG and autoencoder is not None:
+        from facesyn.training.ufg import train_ufg
+
+        train_ufg(faces, unseen, autoencoder, output, settings, out.note)
+    elif what is Trainable.ATD and autoencoder is not None:
+        from facesyn.training.atd import train_atd
+
+        train_atd(faces, unseen, autoencoder, output, settings, out.note)
+    elif what is Trainable.RECOGNISER:
+        from facesyn.training.recogniser import train_recogniser
+
+        train_recogniser(faces, unseen, output, settings, out.note)
+    else:
+        from facesyn.training.recogniser import train_landmarker
+
+        train_landmarker(faces, unseen, output, settings, out.note)

@@ -1,0 +1,141 @@
+"""`facesyn transfer`: faces into the styles of references (ATD)."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facesyn.cli.options import (
+    BackendOptions,
+    BatchSize,
+    Device,
+    Dtype,
+    OutputFolder,
+    Seed,
+    parse_backend_options,
+)
+
+
+def transfer(
+    faces: Annotated[Path, typer.Argument(help="Folder of `facesyn generate`, or any folder of faces.")],
+    output: OutputFolder,
+    references: Annotated[
+        str,
+        typer.Option("--references", envvar="FACESYN_REFERENCES", help="Folder of style references, or mini."),
+    ] = "mini",
+    per_identity: Annotated[int, typer.Option("--per-identity", min=1, help="Pictures per face.")] = 4,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            "--pairs",
+            help="JSONL of exact pairings: source and reference (relative to it), output (relative to -o).",
+        ),
+    ] = None,
+    backend: Annotated[
+        str,
+        typer.Option("--backend", envvar="FACESYN_TRANSFER", help="Attribute transfer; see `facesyn backends list`."),
+    ] = "diffusers",
+    model: Annotated[
+        str | None,
+        typer.Option("--model", envvar="FACESYN_ATD_MODEL", help="mini, or a folder of an ATD model."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps.")] = None,
+    identity_scale: Annotated[
+        float | None,
+        typer.Option("--identity-scale", min=0, help="Guidance towards the source's identity; 1 is none."),
+    ] = None,
+    style_scale: Annotated[
+        float | None,
+        typer.Option("--style-scale", min=0, help="Guidance towards the reference's style; 1 is none, 0 ignores it."),
+    ] = None,
+    encoder: Annotated[
+        str,
+        typer.Option(
+            "--encoder",
+            envvar="FACESYN_ENCODER",
+            help="Face encoder that measures similarities; empty for none.",
+        ),
+    ] = "mini",
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "fp32",
+    batch_size: BatchSize = 8,
+    option: BackendOptions = None,
+) -> None:
+    """Carry every face into several styles, and write a metadata.jsonl with similarities to source and reference.
+
+    Stop it at any time and run the same command again: it goes on where it was.
+
+    Example: facesyn transfer faces --per-identity 6 -o people
+    """
+    from functools import lru_cache
+
+    from facesyn import registry
+    from facesyn.banks import bank_folder, read_bank
+    from facesyn.errors import ImageError
+    from facesyn.imaging import load_image
+    from facesyn.out import out
+    from facesyn.protocols import AttributeTransfer, FaceEncoder
+    from facesyn.records import TransferRow
+    from facesyn.stage_folder import StageFolder, check_unique
+    from facesyn.transfers import STYLE_FACTORS, pair_exactly, pair_randomly, read_sources
+
+    if not faces.is_dir():
+        raise ImageError(f"There is no folder {faces}.", hint="Make one with `facesyn generate PROMPTS -o FACES`.")
+    if pairs is not None:
+        pairings = pair_exactly(pairs, seed)
+    else:
+        pairings = pair_randomly(
+            read_sources(faces, seed), read_bank(bank_folder(references, "references")), per_identity
+        )
+    check_unique([pairing.output for pairing in pairings], "output")
+    for path in sorted({path for pairing in pairings for path in (pairing.source, pairing.reference)}):
+        load_image(path)  # a corrupt picture is named before any work is done
+
+    folder = StageFolder(output, TransferRow, measured=("source_similarity", "reference_similarity"))
+    asked = {
+        "model": model,
+        "steps": steps,
+        "identity_scale": identity_scale,
+        "style_scale": style_scale,
+        "device": device if device != "auto" else None,
+        "dtype": dtype if dtype != "fp32" else None,
+    }
+    options = {name: value for name, value in asked.items() if value is not None} | parse_backend_options(option)
+    network: AttributeTransfer = registry.create(registry.Role.TRANSFER, backend, options)
+    judge: FaceEncoder | None = registry.create(registry.Role.ENCODER, encoder) if encoder else None
+    facts = dict(network.facts()) | ({"encoder": dict(judge.facts())} if judge else {})
+
+    rows = {
+        pairing.output: TransferRow(
+            file_name=pairing.output,
+            identity=pairing.identity,
+            source=pairing.source_name,
+            reference=pairing.reference_name,
+            transfer_seed=pairing.seed,
+            transferred=STYLE_FACTORS,
+            transfer=facts,
+        )
+        for pairing in pairings
+    }
+    unfinished = {row.file_name for row in folder.missing(list(rows.values()))}
+    todo = [pairing for pairing in pairings if pairing.output in unfinished]
+    opened = lru_cache(maxsize=256)(load_image)
+    output.mkdir(parents=True, exist_ok=True)
+    with out.progress("transfer", len(pairings), len(pairings) - len(todo)) as advance:
+        for start in range(0, len(todo), batch_size):
+            batch = todo[start : start + batch_size]
+            sources, styles = [opened(p.source) for p in batch], [opened(p.reference) for p in batch]
+            pictures = network.transfer(sources, styles, [p.seed for p in batch])
+            measured: list[dict[str, float]] = [{} for _ in batch]
+            if judge is not None:
+                made = judge.embed(pictures)
+                kept, leaked = ((made * judge.embed(others)).sum(1) for others in (sources, styles))
+                measured = [
+                    {"source_similarity": round(float(a), 4), "reference_similarity": round(float(b), 4)}
+                    for a, b in zip(kept, leaked, strict=True)
+                ]
+            for pairing, picture, figures in zip(batch, pictures, measured, strict=True):
+                folder.add(rows[pairing.output].model_copy(update=figures), picture)
+            advance(len(batch))
+    out.note(f"{len(pairings)} pictures in {output}.")

@@ -1,0 +1,203 @@
+"""Makes the pictures of one shard, in whatever process an executor chose. Knows one shard at a time."""
+
+import functools
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facesyn import __version__, registry
+from facesyn.banks import BankPicture, bank_folder, read_bank
+from facesyn.dataset.plan import PlanRow, batches, image_name, transfer_seed
+from facesyn.dataset.recipe import Recipe, parse_recipe
+from facesyn.dataset.run_folder import IMAGE_ROWS, SOURCE_ROWS, RunFolder, write_synced
+from facesyn.errors import BackendError
+from facesyn.records import InsidePath, PromptRow, Row, Seed, format_row, read_rows
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from facesyn.protocols import AttributeTransfer, FaceEncoder, FaceGenerator
+
+
+class SourceRow(Row):
+    """A source face of the dataset. Models are named once, in provenance.json."""
+
+    file_name: InsidePath
+    identity: str
+    ethnicity: str
+    gender: str
+    age_interval: str
+    prompt: str
+    negative_prompt: str
+    edge_map: str
+    face_seed: Seed
+
+
+class ImageRow(Row):
+    """A transferred image of the dataset. Similarities are cosines by the encoder of provenance.json."""
+
+    file_name: InsidePath
+    identity: str
+    ethnicity: str
+    gender: str
+    age_interval: str
+    reference: str
+    transfer_seed: Seed
+    source_similarity: float | None = None
+    reference_similarity: float | None = None
+    style: dict[str, Any] | None = None
+    """What the bank says of the reference: pose, light, …"""
+
+
+@dataclass(frozen=True)
+class ShardWork:
+    """Makes and publishes shards of a run folder: the `work` an executor calls. Small, and picklable."""
+
+    folder: Path
+    banks: tuple[tuple[str, str], ...]
+    """Facts of the banks, as (name, value), for the provenance."""
+
+    def __call__(self, shard: int) -> None:
+        """Raises ImageError, BackendError or RunError; nothing of the shard is published then."""
+        _bench(self).make(shard)
+
+
+@functools.lru_cache(maxsize=1)
+def _bench(work: ShardWork) -> "_Bench":
+    """The backends of this process, made once."""
+    return _Bench(work)
+
+
+class _Bench:
+    def __init__(self, work: ShardWork):
+        self.folder = RunFolder(work.folder)
+        self.lock = self.folder.join()
+        # Sums depend on how many threads share them, so every worker computes with one: the same bytes from
+        # any number of workers. Libraries not yet imported read the variables, torch is told.
+        os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+        self.recipe: Recipe = parse_recipe(self.folder.recipe.read_text("utf-8"), str(self.folder.recipe))
+        recipe = self.recipe
+        self.generator: FaceGenerator = registry.create("generator", recipe.generate.backend, recipe.generate.options)
+        self.transfer: AttributeTransfer = registry.create("transfer", recipe.transfer.backend, recipe.transfer.options)
+        self.encoder: FaceEncoder | None = None
+        if recipe.encoder.backend:
+            self.encoder = registry.create("encoder", recipe.encoder.backend, recipe.encoder.options)
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)
+        self.edges = _by_name(read_bank(bank_folder(recipe.generate.edges, "edges")))
+        self.references = _by_name(read_bank(bank_folder(recipe.transfer.references, "references")))
+        self.plan = read_rows(self.folder.plan, PlanRow)
+        self.prompts = {row.id: row for row in read_rows(self.folder.prompts, PromptRow)}
+        self.folder.pin(dict(work.banks) | self._facts(), whole=True)
+
+    def make(self, shard: int) -> None:
+        rows = [row for row in self.plan if row.shard == shard]
+        work = self.folder.work(shard)
+        for row in rows:
+            (work / "images" / row.id).mkdir(parents=True)
+        (work / "sources").mkdir()
+        sources = self._make_sources(rows, shard)
+        self._make_images(rows, sources, shard)
+        self.folder.publish(shard, [row.id for row in rows])
+
+    def _make_sources(self, rows: Sequence[PlanRow], shard: int) -> dict[str, "Image"]:
+        from facesyn.imaging import load_edge_map
+
+        made: dict[str, Image] = {}
+        for batch in batches(len(rows), self.recipe.batch_size):
+            faces = self.generator.generate(
+                [self.prompts[row.id] for row in rows[batch]],
+                [load_edge_map(self.edges[row.edge_map].path) for row in rows[batch]],
+                [row.face_seed for row in rows[batch]],
+            )
+            _expect(len(rows[batch]), faces, "generator")
+            for row, face in zip(rows[batch], faces, strict=True):
+                self._save(face, shard, f"sources/{row.id}.png")
+                made[row.id] = face
+        records = [self._source_row(row) for row in rows]
+        write_synced(self.folder.work(shard) / SOURCE_ROWS, "".join(map(format_row, records)).encode())
+        return made
+
+    def _make_images(self, rows: Sequence[PlanRow], sources: Mapping[str, "Image"], shard: int) -> None:
+        from facesyn.imaging import load_image
+
+        wanted = [(row, number) for row in rows for number in range(len(row.references))]
+        records: list[ImageRow] = []
+        for batch in batches(len(wanted), self.recipe.batch_size):
+            pairs = wanted[batch]
+            references = [load_image(self.references[row.references[number]].path) for row, number in pairs]
+            faces = [sources[row.id] for row, _ in pairs]
+            seeds = [transfer_seed(self.recipe.seed, row.id, number) for row, number in pairs]
+            images = self.transfer.transfer(faces, references, seeds)
+            _expect(len(pairs), images, "transfer")
+            similarities = self._similarities(images, faces, references)
+            for (row, number), image, measured in zip(pairs, images, similarities, strict=True):
+                self._save(image, shard, f"images/{image_name(row.id, number)}")
+                records.append(self._image_row(row, number, measured))
+        write_synced(self.folder.work(shard) / IMAGE_ROWS, "".join(map(format_row, records)).encode())
+
+    def _similarities(
+        self, images: Sequence["Image"], sources: Sequence["Image"], references: Sequence["Image"]
+    ) -> list[tuple[float | None, float | None]]:
+        """Per image: its cosine with the source, and with the reference."""
+        if self.encoder is None:
+            return [(None, None)] * len(images)
+        made = self.encoder.embed(images)
+        cosines = [(made * self.encoder.embed(others)).sum(1).tolist() for others in (sources, references)]
+        return [(round(source, 4), round(reference, 4)) for source, reference in zip(*cosines, strict=True)]
+
+    def _source_row(self, row: PlanRow) -> SourceRow:
+        prompt = self.prompts[row.id]
+        return SourceRow(
+            file_name=f"{row.id}.png",
+            identity=row.id,
+            ethnicity=row.ethnicity,
+            gender=row.gender,
+            age_interval=row.age_interval,
+            prompt=prompt.prompt,
+            negative_prompt=prompt.negative_prompt,
+            edge_map=row.edge_map,
+            face_seed=row.face_seed,
+        )
+
+    def _image_row(self, row: PlanRow, number: int, similarities: tuple[float | None, float | None]) -> ImageRow:
+        reference = self.references[row.references[number]]
+        # Only plain values: a column of a table holds one type.
+        style = {key: value for key, value in reference.labels.items() if isinstance(value, str | int | float)}
+        return ImageRow(
+            file_name=image_name(row.id, number),
+            identity=row.id,
+            ethnicity=row.ethnicity,
+            gender=row.gender,
+            age_interval=row.age_interval,
+            reference=reference.name,
+            transfer_seed=transfer_seed(self.recipe.seed, row.id, number),
+            source_similarity=similarities[0],
+            reference_similarity=similarities[1],
+            style=style or None,
+        )
+
+    def _save(self, image: "Image", shard: int, name: str) -> None:
+        from facesyn.imaging import encode_png
+
+        write_synced(self.folder.work(shard) / name, encode_png(image.convert("RGB")))
+
+    def _facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {
+            "facesyn": __version__,
+            "generator": dict(self.generator.facts()),
+            "transfer": dict(self.transfer.facts()),
+        }
+        return facts | ({"encoder": dict(self.encoder.facts())} if self.encoder else {})
+
+
+def _by_name(bank: Sequence[BankPicture]) -> dict[str, BankPicture]:
+    return {picture.name: picture for picture in bank}
+
+
+def _expect(count: int, pictures: Sequence["Image"], role: str) -> None:
+    if len(pictures) != count:
+        raise BackendError(f"The {role} backend returned {len(pictures)} pictures where {count} were asked for.")

@@ -1,0 +1,46 @@
+"""Every error facesyn raises on purpose. The command line prints `str(error)` and `hint`, and exits with `exit_code`.
+
+FacesynError                exit 1
+├── UsageError              exit 2   the command line or a recipe asks for something that does not exist
+│   └── RecordError                  a row of a JSONL file is malformed; names file and line
+├── BackendError                     a backend cannot be loaded or cannot run here
+├── ModelError                       weights are missing or of another kind
+├── ImageError                       a picture is missing, corrupt or over the limits
+└── RunError                         a run folder cannot be written, or belongs to another recipe
+"""
+
+
+class FacesynError(Exception):
+    """One sentence that names the thing, and a hint with the next step."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None):
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(FacesynError):
+    """Something asked for does not exist or is not allowed."""
+
+    exit_code = 2
+
+
+class RecordError(UsageError):
+    """A row of a JSONL file is malformed."""
+
+
+class BackendError(FacesynError):
+    """A backend cannot be loaded or cannot run here."""
+
+
+class ModelError(FacesynError):
+    """Weights are missing or are not what was asked for."""
+
+
+class ImageError(FacesynError):
+    """A picture is missing, corrupt or over the size limits."""
+
+
+class RunError(FacesynError):
+    """A run folder cannot be written or belongs to another recipe."""

@@ -1,0 +1,129 @@
+"""The roles a backend can play. Core code calls these and never names a concrete backend.
+
+A backend is a class registered under its role's entry-point group (see `facesyn.registry`). Its constructor
+takes keyword options with defaults, validates them, and may be slow (it loads weights). If it needs something this
+machine may lack, it has a classmethod `why_unavailable() -> str | None` that answers in a sentence and loads no weights.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from PIL import Image
+
+from facesyn.demographics import Cell
+from facesyn.records import PromptRow
+
+Facts = Mapping[str, Any]
+"""What a row must say for an image to be made again: model ids and hashes, scheduler, steps, guidance, versions."""
+
+
+@runtime_checkable
+class PromptWriter(Protocol):
+    """Writes one formulated prompt per identity."""
+
+    def write(self, cells: Sequence[Cell], *, seed: int, first: int = 0) -> Iterator[PromptRow]:
+        """Yield one row per cell, in order; row i gets the id of number `first + i`.
+
+        Deterministic in (`cells`, `seed`, `first`); no prompt of a cell repeats within one call.
+        """
+        ...
+
+
+@runtime_checkable
+class FaceGenerator(Protocol):
+    """Turns prompts and edge maps into frontal faces (UFG)."""
+
+    size: int
+    """Side of the square pictures, in pixels."""
+
+    def generate(
+        self, prompts: Sequence[PromptRow], edges: Sequence[Image.Image], seeds: Sequence[int]
+    ) -> list[Image.Image]:
+        """One RGB picture per prompt, `size` × `size`, computed as one batch.
+
+        `edges` are mode-L edge maps, white on black, of any size. `seeds` fix the noise of each picture on its own.
+        """
+        ...
+
+    def facts(self) -> Facts: ...
+
+
+@runtime_checkable
+class AttributeTransfer(Protocol):
+    """Carries the face of a source into the style of a reference (ATD)."""
+
+    size: int
+
+    def transfer(
+        self, sources: Sequence[Image.Image], references: Sequence[Image.Image], seeds: Sequence[int]
+    ) -> list[Image.Image]:
+        """One RGB picture per (source, reference) pair, `size` × `size`, computed as one batch."""
+        ...
+
+    def facts(self) -> Facts: ...
+
+
+@runtime_checkable
+class FaceEncoder(Protocol):
+    """Embeds faces for recognition."""
+
+    def embed(self, faces: Sequence[Image.Image]) -> np.ndarray:
+        """(n, d) float32 embeddings of unit length, for RGB pictures cropped the way facesyn crops them."""
+        ...
+
+    def facts(self) -> Facts: ...
+
+
+@runtime_checkable
+class FaceDetector(Protocol):
+    """Finds faces and their five landmarks."""
+
+    def detect(self, image: Image.Image) -> np.ndarray:
+        """(n, 15) float32 rows: box x0, y0, x1, y1, score, then five landmarks x, y in pixels; best first.
+
+        Landmark order: left-in-picture eye, right-in-picture eye, nose tip, left and right mouth corner.
+        """
+        ...
+
+
+@runtime_checkable
+class AttributeClassifier(Protocol):
+    """Estimates the appearance category of a face: what was asked for, judged by someone else."""
+
+    def classify(self, faces: Sequence[Image.Image]) -> list[dict[str, dict[str, float]]]:
+        """Per face: attribute (`ethnicity`, `gender`, `age_interval`) → category → probability."""
+        ...
+
+
+@runtime_checkable
+class Renderer(Protocol):
+    """Rasterises a posed mesh into geometry buffers; shading is shared code."""
+
+    def rasterise(self, scene: Mapping[str, Any], size: int) -> Mapping[str, np.ndarray]:
+        """Buffers of shape (size, size, …), e.g. `depth`, `normal`, `uv`, `part`."""
+        ...
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Decides where shards are worked on, and nothing else."""
+
+    def run(self, work: Callable[[int], None], shards: Sequence[int], on_done: Callable[[int], None]) -> None:
+        """Call `work(shard)` for every shard, in any order and process; `on_done(shard)` in this process after each.
+
+        `work` is picklable. The first exception stops the run and is raised here.
+        """
+        ...
+
+
+@runtime_checkable
+class ModelBundle(Protocol):
+    """Weights and small banks shipped by a package, reachable by a short name such as `mini`."""
+
+    licence: str
+
+    def folders(self) -> Mapping[str, Path]:
+        """Part (`ufg`, `atd`, `recogniser`, `edges`, `references`, …) → folder on disk."""
+        ...

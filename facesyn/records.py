@@ -1,0 +1,156 @@
+"""The rows that flow between stages as JSONL, checked on reading. Knows nothing of how a row is made.
+
+A row holds no dates, timings or machine paths; pictures are named relative to the folder of their `metadata.jsonl`.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from facesyn.demographics import AgeInterval, Cell
+from facesyn.errors import FacesynError, RecordError
+
+METADATA = "metadata.jsonl"
+
+
+def _inside(path: str) -> str:
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in path or not path:
+        raise ValueError("must be a relative path that stays inside its folder")
+    return path
+
+
+def _age_interval(text: str) -> str:
+    try:
+        return str(AgeInterval.parse(text))
+    except FacesynError as error:
+        raise ValueError(str(error)) from error
+
+
+InsidePath = Annotated[str, AfterValidator(_inside)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Row(BaseModel):
+    """Unknown keys are kept, so that a later stage hands on what an earlier or foreign one wrote."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class PromptRow(Row):
+    """p_i: one identity to be generated."""
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
+    ethnicity: Annotated[str, Field(min_length=1)]
+    gender: Annotated[str, Field(min_length=1)]
+    age_interval: Annotated[str, AfterValidator(_age_interval)]
+    prompt: Annotated[str, Field(min_length=1)]
+    negative_prompt: str = ""
+    seed: Seed
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(self.ethnicity, self.gender, AgeInterval.parse(self.age_interval))
+
+
+class FaceRow(PromptRow):
+    """F_ij: a generated source face; what `facesyn generate` writes."""
+
+    file_name: InsidePath
+    edge_map: str
+    face_seed: Seed
+    attempt: int = 0
+    generator: dict[str, Any]
+
+
+class TransferRow(Row):
+    """I_t: a face carried into a style; what `facesyn transfer` writes.
+
+    `identity` is the source's id; similarities are cosines between embeddings of the face encoder named in `encoder`.
+    """
+
+    file_name: InsidePath
+    identity: str
+    source: str
+    reference: str
+    transfer_seed: Seed
+    transferred: list[str]
+    source_similarity: float | None = None
+    reference_similarity: float | None = None
+    transfer: dict[str, Any]
+
+
+class PairRow(Row):
+    """An exact pairing asked of `facesyn transfer --pairs`; source and reference are relative to the file's folder."""
+
+    source: Annotated[str, Field(min_length=1)]
+    reference: Annotated[str, Field(min_length=1)]
+    output: InsidePath
+
+
+RowType = TypeVar("RowType", bound=Row)
+
+
+def parse_rows(lines: Iterable[str], kind: type[RowType], name: str) -> Iterator[RowType]:
+    """Rows of `kind` from JSONL lines; blank lines are skipped. Raises RecordError naming `name` and the line."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield kind.model_validate(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise RecordError(f"{name}, line {number}: not valid JSON ({error.msg} at column {error.colno}).") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"])) or "row"
+            raise RecordError(f"{name}, line {number}: {key}: {first['msg'].removeprefix('Value error, ')}.") from None
+
+
+def read_rows(path: Path | str, kind: type[RowType]) -> list[RowType]:
+    """All rows of a JSONL file, `-` for standard input. Raises RecordError, also for a file missing or not UTF-8."""
+    if str(path) == "-":
+        return list(parse_rows(sys.stdin, kind, "standard input"))
+    try:
+        with open(path, encoding="utf-8") as file:
+            return list(parse_rows(file, kind, str(path)))
+    except OSError as error:
+        raise RecordError(f"Cannot read {path}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise RecordError(f"{path} is not UTF-8 text.", hint="Rows are written one JSON object per line.") from None
+
+
+def format_row(row: Row) -> str:
+    """One line of JSON, keys in field order, with its newline. Fields that are None are left out."""
+    return json.dumps(row.model_dump(exclude_none=True), ensure_ascii=False) + "\n"
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write a JSONL file whole or not at all (temporary file, fsync, rename)."""
+    write_bytes(path, "".join(map(format_row, rows)).encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all (temporary file in the same folder, fsync, rename)."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,102 @@
+"""Rendered faces in memory, read from WebDataset tar shards. Knows labels and identities, nothing of models.
+
+A shard holds `KEY.webp` (RGB, square) followed by `KEY.json` with at least `identity`, `image` and `style` (-1 is the
+reference style: neutral, frontal, plain background).
+"""
+
+import io
+import json
+import tarfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from facesyn.errors import UsageError
+
+REFERENCE_STYLE = -1
+
+
+@dataclass(frozen=True)
+class RenderedFaces:
+    """`images`: (n, size, size, 3) uint8; `labels[i]` describes `images[i]`."""
+
+    images: np.ndarray
+    labels: list[dict[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: Sequence[int] | np.ndarray, flip: np.ndarray | None = None) -> torch.Tensor:
+        """(b, 3, size, size) float32 in [-1, 1]; `flip[i]` mirrors picture i."""
+        pictures = self.images[np.asarray(indices)]
+        if flip is not None:
+            pictures = np.where(flip[:, None, None, None], pictures[:, :, ::-1], pictures)
+        return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    @property
+    def sources(self) -> dict[str, int]:
+        """Identity → index of its picture in the reference style."""
+        return {
+            label["identity"]: index for index, label in enumerate(self.labels) if label["style"] == REFERENCE_STYLE
+        }
+
+
+@dataclass(frozen=True)
+class StylePairs:
+    """Exact cross-identity supervision: (A neutral, B in style s) → (A in style s).
+
+    `target[i]` shows A in style s, `source[i]` A in the reference style, `references[i]` everyone else in style s.
+    """
+
+    target: list[int]
+    source: list[int]
+    references: list[list[int]]
+
+    @classmethod
+    def of(cls, faces: RenderedFaces) -> "StylePairs":
+        by_style: dict[int, list[int]] = defaultdict(list)
+        for index, label in enumerate(faces.labels):
+            if label["style"] != REFERENCE_STYLE:
+                by_style[label["style"]].append(index)
+        sources = faces.sources
+        pairs = cls([], [], [])
+        for members in by_style.values():
+            for target in members:
+                identity = faces.labels[target]["identity"]
+                others = [i for i in members if faces.labels[i]["identity"] != identity]
+                if others and identity in sources:
+                    pairs.target.append(target)
+                    pairs.source.append(sources[identity])
+                    pairs.references.append(others)
+        return pairs
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+
+def read_shards(folder: Path, pattern: str = "*.tar", limit: int | None = None) -> RenderedFaces:
+    """All faces of the shards `folder/pattern` in name order, at most `limit`. Raises UsageError if there are none."""
+    pictures: list[np.ndarray] = []
+    labels: list[dict[str, Any]] = []
+    for path in sorted(folder.glob(pattern)):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                file = tar.extractfile(member)
+                if file is None or (limit is not None and len(labels) >= limit and member.name.endswith(".webp")):
+                    break
+                if member.name.endswith(".webp"):
+                    pictures.append(np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB")))
+                elif member.name.endswith(".json"):
+                    labels.append(json.load(file))
+    if not labels:
+        raise UsageError(
+            f"No rendered faces in {folder} ({pattern}).",
+            hint="Point --data at a folder of WebDataset tar shards.",
+        )
+    return RenderedFaces(np.stack(pictures), labels)

@@ -1,0 +1,1 @@
+"""Training of the autoencoder, UFG, ATD, recogniser and landmarker on rendered faces with exact labels."""

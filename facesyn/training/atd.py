@@ -1,0 +1,125 @@
+"""Training of ATD on exact cross-identity pairs: (A neutral, B in style s) → (A in style s)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+
+from facesyn.atd import ATDPipeline, StyleEncoder
+from facesyn.evaluation.transfer import compare_pictures
+from facesyn.rendered import RenderedFaces, StylePairs
+from facesyn.training.latents import encode_faces
+from facesyn.training.loop import Losses, Run, Settings
+from facesyn.training.schedule import draw_timesteps, new_scheduler
+from facesyn.training.sheets import write_sheet
+
+
+@dataclass(frozen=True)
+class Drops:
+    """Shares of training samples that go without a condition, so that guidance has something to move away from."""
+
+    style: float = 0.05
+    identity: float = 0.03
+    both: float = 0.02
+
+
+class ATDNetworks(nn.Module):
+    """What is trained: the autoencoder stays as it is."""
+
+    def __init__(self, unet: UNet2DConditionModel, style_encoder: StyleEncoder):
+        super().__init__()
+        self.unet, self.style_encoder = unet, style_encoder
+
+
+def new_atd(vae: AutoencoderKL, channels: tuple[int, int] = (96, 192)) -> ATDNetworks:
+    """UNet and style encoder for the autoencoder's latents: attention at half resolution, style also by the timestep."""
+    latent_channels = vae.config["latent_channels"]
+    unet = UNet2DConditionModel(
+        sample_size=vae.config["sample_size"] // 8,
+        in_channels=2 * latent_channels,
+        out_channels=latent_channels,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=channels,
+        layers_per_block=1,
+        cross_attention_dim=192,
+        attention_head_dim=channels[1] // 32,
+        norm_num_groups=16,
+        resnet_time_scale_shift="scale_shift",
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=256,
+    )
+    return ATDNetworks(unet, StyleEncoder(latent_channels, token_dim=192, vector_dim=256))
+
+
+def train_atd(
+    faces: RenderedFaces,
+    held_out: RenderedFaces,
+    vae_folder: Path,
+    folder: Path,
+    settings: Settings,
+    report: Callable[[str], None],
+    drops: Drops = Drops(),
+) -> bool:
+    """Train in `folder`; the averaged model is saved as `folder/model` (ATD folder format) at every validation."""
+    vae = (
+        AutoencoderKL.from_pretrained(vae_folder, local_files_only=True, use_safetensors=True)
+        .eval()
+        .requires_grad_(False)
+    )
+    latents = encode_faces(vae_folder, faces, folder / "latents.npz", report)
+    pairs, held_out_pairs = StylePairs.of(faces), StylePairs.of(held_out)
+    scheduler = new_scheduler()
+    networks = new_atd(vae)
+    run = Run(folder, networks, settings)
+
+    def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
+        count = settings.batch_size
+        picks = rng.integers(0, len(pairs), count)
+        target = torch.tensor([pairs.target[p] for p in picks])
+        source = torch.tensor([pairs.source[p] for p in picks])
+        reference = torch.tensor([rng.choice(pairs.references[p]) for p in picks])
+        flip = torch.from_numpy(rng.integers(0, 2, count))
+        z_0, z_id, z_ref = (latents[flip, index].float() for index in (target, source, reference))
+        fate = torch.rand(count, generator=generator)
+        no_style = fate < drops.style + drops.both
+        no_identity = (fate >= drops.style) & (fate < drops.style + drops.both + drops.identity)
+        z_id = z_id * ~no_identity[:, None, None, None]
+        style = networks.style_encoder(z_ref)
+        style = networks.style_encoder.absent(style, no_style)
+        t = draw_timesteps(count, generator)
+        noise = torch.randn(z_0.shape, generator=generator)
+        z_t = scheduler.add_noise(z_0, noise, t)
+        v = scheduler.get_velocity(z_0, noise, t)
+        joined = torch.cat([z_t, z_id], 1)
+        prediction = networks.unet(
+            joined, t, encoder_hidden_states=style.tokens, class_labels=style.vector
+        ).sample.float()
+        return {"v": F.mse_loss(prediction, v)}
+
+    def validate(average: nn.Module, step: int) -> Mapping[str, float]:
+        assert isinstance(average, ATDNetworks)
+        pipeline = ATDPipeline(vae, average.unet, average.style_encoder, scheduler)
+        pipeline.save_pretrained(folder / "model")
+        picks = np.linspace(0, len(held_out_pairs) - 1, 96).astype(int)
+        target = held_out.batch([held_out_pairs.target[p] for p in picks])
+        source = held_out.batch([held_out_pairs.source[p] for p in picks])
+        reference = held_out.batch([held_out_pairs.references[p][0] for p in picks])
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+            output = torch.cat(
+                [
+                    pipeline(source[i : i + 16], reference[i : i + 16], [int(p) for p in picks[i : i + 16]])
+                    for i in range(0, len(picks), 16)
+                ]
+            )
+        landmarks = np.array([held_out.labels[held_out_pairs.target[p]]["landmarks"] for p in picks])
+        rows = torch.stack([source, reference, output, target], 1)[::4]
+        write_sheet(folder / f"samples-{step:07d}.png", rows)
+        return compare_pictures(output, target, landmarks)
+
+    return run.go(losses, validate, report)

@@ -1,0 +1,162 @@
+"""The one training loop: steps, exponential moving average, checkpoints, log. Knows nothing of what is trained.
+
+A run folder holds `checkpoint.pt` (everything needed to go on), `log.jsonl` (one line per report) and whatever the
+validation writes. Every step draws its randomness from (seed, step), so a resumed run sees the same batches.
+"""
+
+import copy
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from facesyn.errors import FacesynError
+
+Losses = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`steps` in all; the learning rate warms up linearly, stays, and falls to zero over the last `cooldown` share.
+
+    `minutes` ends a sitting early with a checkpoint; the next one goes on. `threads` are CPU threads.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup: int = 200
+    cooldown: float = 0.2
+    weight_decay: float = 0.01
+    ema_decay: float = 0.999
+    clip_norm: float = 1.0
+    minutes: float | None = None
+    seed: int = 0
+    threads: int = 2
+    bf16: bool = True
+    report_every: int = 100
+    validate_every: int = 1000
+
+    def rate(self, step: int) -> float:
+        """Learning rate at a step."""
+        start = self.steps * (1 - self.cooldown)
+        falling = (self.steps - step) / max(self.steps - start, 1)
+        return self.learning_rate * min(1.0, (step + 1) / max(self.warmup, 1), max(falling, 0.0))
+
+
+class Run:
+    """A resumable training run of one module (which may hold several that learn together)."""
+
+    def __init__(self, folder: Path, module: nn.Module, settings: Settings):
+        self.folder, self.module, self.settings = folder, module, settings
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.set_num_threads(settings.threads)
+        self.average = copy.deepcopy(module).requires_grad_(False).eval()
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            parameters,
+            lr=settings.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.parameters = parameters
+        self.step = 0
+        self.seconds = 0.0
+        if self.checkpoint.exists():
+            self._load()
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    def _load(self) -> None:
+        state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
+        self.module.load_state_dict(state["module"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.seconds = state["step"], state["seconds"]
+
+    def save(self) -> None:
+        """Write the checkpoint whole or not at all."""
+        state = {
+            "module": self.module.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        temporary = self.checkpoint.with_suffix(".tmp")
+        torch.save(state, temporary)
+        os.replace(temporary, self.checkpoint)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
+        for mean, value in zip(self.average.parameters(), self.module.parameters(), strict=True):
+            mean.lerp_(value, 1 - decay)
+        for kept, buffer in zip(self.average.buffers(), self.module.buffers(), strict=True):
+            kept.copy_(buffer)
+
+    def go(
+        self,
+        losses: Callable[[np.random.Generator, torch.Generator], Losses],
+        validate: Callable[[nn.Module, int], Mapping[str, float]],
+        report: Callable[[str], None],
+    ) -> bool:
+        """Train to the last step, or until the sitting's minutes are over. Returns whether the last step was reached.
+
+        `losses` gives the terms of one step; their sum is minimised. `validate` gets the averaged module and the step.
+        """
+        settings = self.settings
+        began = reported = time.monotonic()
+        running: dict[str, float] = {}
+        count = 0
+        while self.step < settings.steps:
+            for group in self.optimiser.param_groups:
+                group["lr"] = settings.rate(self.step)
+            generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + self.step)
+            self.module.train()
+            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+                terms = losses(np.random.default_rng([settings.seed, self.step]), generator)
+                total = torch.stack([term.float() for term in terms.values()]).sum()
+            if not torch.isfinite(total):
+                raise FacesynError(
+                    f"The loss of step {self.step} is not finite ({dict(terms)}).",
+                    hint="Lower the learning rate.",
+                )
+            self.optimiser.zero_grad(set_to_none=True)
+            total.backward()
+            nn.utils.clip_grad_norm_(self.parameters, settings.clip_norm)
+            self.optimiser.step()
+            self.step += 1
+            self._update_average()
+            count += 1
+            for name, term in terms.items():
+                running[name] = running.get(name, 0.0) + float(term.detach())
+            over = settings.minutes is not None and time.monotonic() - began > settings.minutes * 60
+            last = over or self.step == settings.steps
+            if self.step % settings.report_every == 0 or last:
+                now = time.monotonic()
+                self.seconds += now - reported
+                line: dict[str, float] = {"step": self.step, "samples": self.step * settings.batch_size}
+                line |= {name: round(value / count, 5) for name, value in running.items()}
+                line["samples_per_second"] = round(count * settings.batch_size / (now - reported), 2)
+                line["hours"] = round(self.seconds / 3600, 3)
+                if self.step % settings.validate_every == 0 or last:
+                    figures = validate(self.average, self.step)
+                    line |= {f"held_out_{name}": round(value, 4) for name, value in figures.items()}
+                    self.save()
+                with open(self.folder / "log.jsonl", "a") as file:
+                    file.write(json.dumps(line) + "\n")
+                report(json.dumps(line))
+                reported, running, count = time.monotonic(), {}, 0
+            if over:
+                break
+        return self.step >= settings.steps

@@ -1,0 +1,34 @@
+"""The noise schedule both diffusion models learn and sample with."""
+
+import torch
+from diffusers import DDIMScheduler
+
+
+def new_scheduler() -> DDIMScheduler:
+    """v-prediction on Stable Diffusion's schedule, rescaled to zero terminal SNR (Lin et al. 2024), trailing steps."""
+    return DDIMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        clip_sample=False,
+        set_alpha_to_one=True,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+    )
+
+
+def draw_timesteps(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Timesteps in [0, 1000), denser towards pure noise, where a face's layout is decided: p(t) ∝ t."""
+    return (torch.rand(count, generator=generator).sqrt() * 1000).long().clamp(0, 999)
+
+
+def signal_share(scheduler: DDIMScheduler, t: torch.Tensor) -> torch.Tensor:
+    """ᾱ_t, shaped (b, 1, 1, 1)."""
+    return scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
+
+
+def clean_estimate(scheduler: DDIMScheduler, z_t: torch.Tensor, v: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """ẑ_0 from a v-prediction: √ᾱ·z_t − √(1 − ᾱ)·v (Salimans & Ho 2022)."""
+    share = signal_share(scheduler, t)
+    return share.sqrt() * z_t - (1 - share).sqrt() * v

@@ -1,0 +1,191 @@
+"""Training of UFG: text encoder, UNet and ControlNet together, from captions and edge maps of rendered faces."""
+
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionControlNetPipeline, UNet2DConditionModel
+from PIL import Image
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from facesyn.formulation import Formulation, load
+from facesyn.rendered import RenderedFaces
+from facesyn.training.captions import attributes_of, caption_of
+from facesyn.training.latents import encode_faces
+from facesyn.training.loop import Losses, Run, Settings
+from facesyn.training.schedule import draw_timesteps, new_scheduler
+from facesyn.training.sheets import write_sheet
+from facesyn.training.tokenizer import train_tokenizer
+
+NO_PROMPT = 0.1
+"""Share of samples whose caption is dropped: half empty, half the negative prompt, both of which guidance may use."""
+NO_EDGES, FACE_EDGES = 0.25, 0.5
+"""Shares of samples with no edge map, and with edges of the inner face only, so that hair can follow the prompt."""
+TOKENIZER_CAPTIONS = 4000
+
+
+class UFGNetworks(nn.Module):
+    """What is trained: the autoencoder stays as it is."""
+
+    def __init__(self, text_encoder: CLIPTextModel, unet: UNet2DConditionModel, controlnet: ControlNetModel):
+        super().__init__()
+        self.text_encoder, self.unet, self.controlnet = text_encoder, unet, controlnet
+
+
+def new_ufg(vae: AutoencoderKL, tokenizer: CLIPTokenizer, channels: tuple[int, int] = (88, 176)) -> UFGNetworks:
+    """Text encoder, UNet and ControlNet for the autoencoder's latents and the tokenizer's vocabulary."""
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=77,
+            projection_dim=128,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    unet = UNet2DConditionModel(
+        sample_size=vae.config["sample_size"] // 8,
+        in_channels=vae.config["latent_channels"],
+        out_channels=vae.config["latent_channels"],
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=channels,
+        layers_per_block=1,
+        cross_attention_dim=128,
+        attention_head_dim=4,
+        norm_num_groups=8,
+    )
+    controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 16, 32, 64))
+    return UFGNetworks(text_encoder, unet, controlnet)
+
+
+def edge_maps(faces: RenderedFaces) -> np.ndarray:
+    """(n, size, size) uint8 Canny edges of every face."""
+    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in faces.images]
+    return np.stack([cv2.Canny(picture, 60, 140) for picture in grey])
+
+
+def inner_face(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """(size, size) bool: an ellipse over brows, eyes, nose, mouth and chin. `landmarks`: (5, 2) in pixels."""
+    eyes, mouth = landmarks[:2].mean(0), landmarks[3:].mean(0)
+    centre = eyes * 0.4 + mouth * 0.6
+    across, along = np.linalg.norm(landmarks[1] - landmarks[0]), np.linalg.norm(mouth - eyes)
+    y, x = np.mgrid[:size, :size]
+    return ((x - centre[0]) / (1.15 * across)) ** 2 + ((y - centre[1]) / (1.25 * along)) ** 2 < 1
+
+
+def train_ufg(
+    faces: RenderedFaces,
+    held_out: RenderedFaces,
+    vae_folder: Path,
+    folder: Path,
+    settings: Settings,
+    report: Callable[[str], None],
+) -> bool:
+    """Train in `folder`; the averaged model is saved at every validation: `folder/model` and `folder/controlnet`."""
+    vae = (
+        AutoencoderKL.from_pretrained(vae_folder, local_files_only=True, use_safetensors=True)
+        .eval()
+        .requires_grad_(False)
+    )
+    latents = encode_faces(vae_folder, faces, folder / "latents.npz", report, flips=False)[0]
+    edges = edge_maps(faces)
+    masks = {label["identity"]: inner_face(np.array(label["landmarks"]), edges.shape[1]) for label in faces.labels}
+    formulation = load()
+    tokenizer = _tokenizer(faces, formulation, folder / "tokenizer")
+    scheduler = new_scheduler()
+    networks = new_ufg(vae, tokenizer)
+    run = Run(folder, networks, settings)
+
+    def caption(index: int, rng: np.random.Generator) -> str:
+        label = faces.labels[index]
+        if rng.random() < NO_PROMPT:
+            return "" if rng.random() < 0.5 else formulation.negative_prompt(attributes_of(label))
+        return caption_of(label, formulation, random.Random(int(rng.integers(2**62))))
+
+    def condition(index: int, rng: np.random.Generator) -> np.ndarray:
+        fate = rng.random()
+        if fate < NO_EDGES:
+            return np.zeros_like(edges[index])
+        if fate < NO_EDGES + FACE_EDGES:
+            return np.where(masks[faces.labels[index]["identity"]], edges[index], 0)
+        return edges[index]
+
+    def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
+        indices = rng.integers(0, len(faces), settings.batch_size)
+        tokens = tokenizer(
+            [caption(i, rng) for i in indices], padding="max_length", truncation=True, return_tensors="pt"
+        )
+        context = networks.text_encoder(tokens.input_ids)[0]
+        control = (
+            torch.from_numpy(np.stack([condition(i, rng) for i in indices])).float()[:, None].repeat(1, 3, 1, 1) / 255
+        )
+        z_0 = latents[torch.from_numpy(indices)].float()
+        t = draw_timesteps(len(indices), generator)
+        noise = torch.randn(z_0.shape, generator=generator)
+        z_t = scheduler.add_noise(z_0, noise, t)
+        down, mid = networks.controlnet(z_t, t, context, controlnet_cond=control, return_dict=False)
+        prediction = networks.unet(
+            z_t, t, context, down_block_additional_residuals=down, mid_block_additional_residual=mid
+        ).sample
+        return {"v": F.mse_loss(prediction.float(), scheduler.get_velocity(z_0, noise, t))}
+
+    sample_edges = edge_maps(held_out)
+
+    def validate(average: nn.Module, step: int) -> Mapping[str, float]:
+        assert isinstance(average, UFGNetworks)
+        pipeline = StableDiffusionControlNetPipeline(
+            vae=vae,
+            text_encoder=average.text_encoder,
+            tokenizer=tokenizer,
+            unet=average.unet,
+            controlnet=average.controlnet,
+            scheduler=scheduler,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+        pipeline.save_pretrained(folder / "model", safe_serialization=True)
+        pipeline.set_progress_bar_config(disable=True)
+        rng = random.Random(0)
+        rows = []
+        for index in list(held_out.sources.values())[:64:2]:
+            label = held_out.labels[index]
+            mask = inner_face(np.array(label["landmarks"]), sample_edges.shape[1])
+            face_edges = np.where(mask, sample_edges[index], 0)
+            picture = pipeline(
+                caption_of(label, formulation, rng),
+                negative_prompt=formulation.negative_prompt(attributes_of(label)),
+                image=Image.fromarray(face_edges).convert("RGB"),
+                num_inference_steps=12,
+                guidance_scale=2.5,
+                generator=torch.Generator().manual_seed(index),
+                output_type="pt",
+            ).images[0]
+            shown = torch.from_numpy(face_edges).float().expand(3, -1, -1) / 127.5 - 1
+            rows.append(torch.stack([held_out.batch([index])[0], shown, picture * 2 - 1]))
+        write_sheet(folder / f"samples-{step:07d}.png", torch.stack(rows).reshape(-1, 12, *rows[0].shape[1:]))
+        return {}
+
+    return run.go(losses, validate, report)
+
+
+def _tokenizer(faces: RenderedFaces, formulation: Formulation, folder: Path) -> CLIPTokenizer:
+    """The tokenizer saved in `folder`, or a new one learned from captions and saved there."""
+    if not (folder / "tokenizer.json").exists():
+        rng = random.Random(0)
+        labels = [faces.labels[i] for i in np.linspace(0, len(faces) - 1, TOKENIZER_CAPTIONS).astype(int)]
+        captions = [caption_of(label, formulation, rng) for label in labels]
+        captions += [formulation.negative_prompt(attributes_of(label)) for label in labels]
+        train_tokenizer(captions).save_pretrained(folder)
+    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
