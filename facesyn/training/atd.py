@@ -84,7 +84,7 @@ def train_atd(
         target = torch.tensor([pairs.target[p] for p in picks])
         source = torch.tensor([pairs.source[p] for p in picks])
         reference = torch.tensor([rng.choice(pairs.references[p]) for p in picks])
-        flip = torch.from_numpy(rng.integers(0, 2, count))
+        flip = torch.from_numpy(rng.integers(0, len(latents), count))
         z_0, z_id, z_ref = (latents[flip, index].float() for index in (target, source, reference))
         fate = torch.rand(count, generator=generator)
         no_style = fate < drops.style + drops.both
