@@ -2,7 +2,7 @@
 
 A backend is a class registered under its role's entry-point group (see `facesyn.registry`). Its constructor
 takes keyword options with defaults, validates them, and may be slow (it loads weights). If it needs something this
-machine may lack, it has a classmethod `why_unavailable() -> str | None` that answers in a sentence and loads no weights.
+machine may lack, it has a classmethod `why_unavailable() -> str | None` that answers in a sentence, without weights.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

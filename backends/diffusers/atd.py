@@ -15,7 +15,8 @@ from .folders import default_settings, name_of, versions
 class ATDTransfer:
     """Source faces into the style of references.
 
-    `model` is a bundle name or an ATD folder. What is left out of the settings comes from the model; a `style_scale` of 0 switches the style off.
+    `model` is a bundle name or an ATD folder. What is left out of the settings comes from the model;
+    a `style_scale` of 0 switches the style off.
     """
 
     def __init__(

@@ -6,6 +6,7 @@ from typing import Any
 
 import diffusers
 import torch
+import transformers
 from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionXLControlNetPipeline
 from PIL import Image, ImageOps
 
@@ -115,7 +116,8 @@ def _load(folder: Path, control_folder: Path, dtype: torch.dtype) -> Any:
     name = str(index.get("_class_name"))
     if not name.startswith("StableDiffusion"):
         raise ModelError(f"{folder} holds a {name}.", hint="UFG runs on Stable Diffusion 1.5 and SDXL models.")
-    options: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True, "local_files_only": True}
+    _no_progress_bars()
+    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
     try:
         controlnet = ControlNetModel.from_pretrained(control_folder, **options)
         if name.startswith("StableDiffusionXL"):
@@ -140,6 +142,12 @@ def _load(folder: Path, control_folder: Path, dtype: torch.dtype) -> Any:
             hint="Use a ControlNet of the same family: SD 1.5 with SD 1.5, SDXL with SDXL.",
         )
     return pipeline
+
+
+def _no_progress_bars() -> None:
+    """Loading small files is not worth bars of its own; downloads keep theirs."""
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
 
 
 def _scheduler(name: str, config: Mapping[str, Any]) -> Any:

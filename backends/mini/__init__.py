@@ -21,7 +21,7 @@ class MiniBundle:
 
 
 class MiniEncoder:
-    """Embeds faces with the embedded recogniser, in facesyn's own crops; pictures from elsewhere need aligning first."""
+    """Embeds faces with the embedded recogniser, in facesyn's own crops; pictures from elsewhere need aligning."""
 
     def __init__(self, device: str = "auto"):
         from facesyn.identity.networks import Recogniser

@@ -33,7 +33,7 @@ class ATDPipeline:
     scheduler: SchedulerMixin
 
     @classmethod
-    def from_pretrained(cls, folder: Path | str, torch_dtype: torch.dtype = torch.float32) -> "ATDPipeline":
+    def from_pretrained(cls, folder: Path | str, dtype: torch.dtype = torch.float32) -> "ATDPipeline":
         """Load a local folder. Raises ModelError where it is not an ATD folder; only safetensors weights are read."""
         folder = Path(folder)
         try:
@@ -52,7 +52,7 @@ class ATDPipeline:
             kind = getattr(importlib.import_module(module), name)
             options: dict[str, Any] = {}
             if issubclass(kind, torch.nn.Module):
-                options = {"torch_dtype": torch_dtype, "use_safetensors": True}
+                options = {"dtype": dtype, "use_safetensors": True}
             try:
                 parts[part] = kind.from_pretrained(folder, subfolder=part, local_files_only=True, **options)
             except OSError as error:

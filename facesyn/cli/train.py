@@ -21,7 +21,7 @@ _DEFAULTS = {  # steps, batch size, learning rate
     Trainable.AUTOENCODER: (20_000, 4, 1e-3),
     Trainable.UFG: (20_000, 32, 4e-4),
     Trainable.ATD: (20_000, 32, 4e-4),
-    Trainable.RECOGNISER: (4000, 64, 1e-3),
+    Trainable.RECOGNISER: (4000, 96, 3e-4),
     Trainable.LANDMARKER: (4000, 64, 1e-3),
 }
 

@@ -37,7 +37,7 @@ class ATDNetworks(nn.Module):
 
 
 def new_atd(vae: AutoencoderKL, channels: tuple[int, int] = (96, 192)) -> ATDNetworks:
-    """UNet and style encoder for the autoencoder's latents: attention at half resolution, style also by the timestep."""
+    """UNet and style encoder for the autoencoder's latents: attention at half resolution, style also by time."""
     latent_channels = vae.config["latent_channels"]
     unet = UNet2DConditionModel(
         sample_size=vae.config["sample_size"] // 8,

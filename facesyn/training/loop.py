@@ -7,8 +7,10 @@ validation writes. Every step draws its randomness from (seed, step), so a resum
 import copy
 import json
 import os
+import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +27,7 @@ Losses = Mapping[str, torch.Tensor]
 class Settings:
     """`steps` in all; the learning rate warms up linearly, stays, and falls to zero over the last `cooldown` share.
 
-    `minutes` ends a sitting early with a checkpoint; the next one goes on. `threads` are CPU threads.
+    `minutes` ends a sitting early with a checkpoint, as an interrupt does; the next one goes on.
     """
 
     steps: int
@@ -102,7 +104,10 @@ class Run:
         for mean, value in zip(self.average.parameters(), self.module.parameters(), strict=True):
             mean.lerp_(value, 1 - decay)
         for kept, buffer in zip(self.average.buffers(), self.module.buffers(), strict=True):
-            kept.copy_(buffer)
+            if buffer.is_floating_point():  # batch statistics belong to the weights they were measured with
+                kept.lerp_(buffer, 1 - decay)
+            else:
+                kept.copy_(buffer)
 
     def go(
         self,
@@ -114,6 +119,16 @@ class Run:
 
         `losses` gives the terms of one step; their sum is minimised. `validate` gets the averaged module and the step.
         """
+        with _asked_to_stop() as stopping:
+            return self._go(losses, validate, report, stopping)
+
+    def _go(
+        self,
+        losses: Callable[[np.random.Generator, torch.Generator], Losses],
+        validate: Callable[[nn.Module, int], Mapping[str, float]],
+        report: Callable[[str], None],
+        stopping: Callable[[], bool],
+    ) -> bool:
         settings = self.settings
         began = reported = time.monotonic()
         running: dict[str, float] = {}
@@ -141,6 +156,7 @@ class Run:
             for name, term in terms.items():
                 running[name] = running.get(name, 0.0) + float(term.detach())
             over = settings.minutes is not None and time.monotonic() - began > settings.minutes * 60
+            over = over or stopping()
             last = over or self.step == settings.steps
             if self.step % settings.report_every == 0 or last:
                 now = time.monotonic()
@@ -160,3 +176,23 @@ class Run:
             if over:
                 break
         return self.step >= settings.steps
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Turns the first SIGINT or SIGTERM into a question to be asked between steps; a second one acts as usual."""
+    asked: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: object) -> None:
+        asked.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

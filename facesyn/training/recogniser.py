@@ -1,5 +1,6 @@
-"""Training of the recogniser (CosFace) and of the landmarker (regression) on rendered faces."""
+"""Training of the recogniser (contrast) and of the landmarker (regression) on rendered faces."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,58 +14,67 @@ from facesyn.identity.networks import Landmarker, Recogniser, recognition_crop
 from facesyn.rendered import RenderedFaces
 from facesyn.training.loop import Losses, Run, Settings
 
-MARGIN, SCALE = 0.35, 30.0
+TEMPERATURE = 0.1
+PER_IDENTITY = 4
+"""Pictures of each identity in a batch."""
 
 
-def _jitter(pictures: torch.Tensor, rng: np.random.Generator, shift: int = 4) -> torch.Tensor:
-    """Small shifts, exposure and saturation changes, so that nothing hangs on an exact crop or colour balance."""
+def _jitter(pictures: torch.Tensor, rng: np.random.Generator, shift: int = 2) -> torch.Tensor:
+    """Small shifts and changes of exposure and tint, so that nothing hangs on an exact crop or colour balance."""
     padded = F.pad(pictures, (shift,) * 4, mode="replicate")
     side = pictures.shape[-1]
     corners = rng.integers(0, 2 * shift + 1, (len(pictures), 2))
     moved = torch.stack([p[:, y : y + side, x : x + side] for p, (y, x) in zip(padded, corners, strict=True)])
-    gain = torch.from_numpy(rng.uniform(0.8, 1.2, (len(moved), 3, 1, 1)).astype("f4")).mean(1, keepdim=True)
-    tint = torch.from_numpy(rng.uniform(0.95, 1.05, (len(moved), 3, 1, 1)).astype("f4"))
-    moved = (moved + 1) * gain * tint - 1
-    grey = moved.mean(1, keepdim=True)
-    keep = torch.from_numpy(rng.choice([0.0, 1.0], (len(moved), 1, 1, 1), p=[0.1, 0.9]).astype("f4"))
-    return (grey + (moved - grey) * keep).clamp(-1, 1)
+    gain = torch.from_numpy(rng.uniform(0.9, 1.1, (len(moved), 1, 1, 1)).astype("f4"))
+    tint = torch.from_numpy(rng.uniform(0.97, 1.03, (len(moved), 3, 1, 1)).astype("f4"))
+    return ((moved + 1) * gain * tint - 1).clamp(-1, 1)
 
 
-class _Classifier(nn.Module):
-    """The recogniser and one centre per identity, which only training needs."""
+def contrast(embeddings: torch.Tensor, identities: torch.Tensor) -> torch.Tensor:
+    """Supervised contrastive loss (Khosla et al. 2020, eq. 2) of unit embeddings (b, d) with labels (b,).
 
-    def __init__(self, identities: int):
-        super().__init__()
-        self.recogniser = Recogniser()
-        self.centres = nn.Parameter(torch.randn(identities, self.recogniser.config["dim"]) * 0.05)
+    Every picture should be nearer to the others of its identity than to anyone else in the batch. From random
+    weights and few pictures per person this starts to learn at once, where a classifier over all identities stalls.
+    """
+    similarity = embeddings @ embeddings.T / TEMPERATURE
+    self_pair = torch.eye(len(embeddings), dtype=torch.bool)
+    log_share = similarity - similarity.masked_fill(self_pair, -torch.inf).logsumexp(1, keepdim=True)
+    positive = (identities[:, None] == identities[None, :]) & ~self_pair
+    return -(log_share * positive).sum(1).div(positive.sum(1)).mean()
 
 
 def train_recogniser(
-    faces: RenderedFaces,
-    held_out: RenderedFaces,
-    folder: Path,
-    settings: Settings,
-    report: Callable[[str], None],
+    faces: RenderedFaces, held_out: RenderedFaces, folder: Path, settings: Settings, report: Callable[[str], None]
 ) -> bool:
-    """CosFace (Wang et al. 2018) over the identities of `faces`; saved as `folder/model` at every validation."""
-    identities = {name: index for index, name in enumerate(sorted({label["identity"] for label in faces.labels}))}
-    classes = torch.tensor([identities[label["identity"]] for label in faces.labels])
-    module = _Classifier(len(identities))
-    run = Run(folder, module, settings)
+    """Contrast identities of `faces`, of `PER_IDENTITY` pictures or more each; saved as `folder/model` at validations.
+
+    Half of the batches hold one cell only, whose strangers look most alike.
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    cells: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for index, label in enumerate(faces.labels):
+        if not members[label["identity"]]:
+            cells[label["ethnicity"], label["gender"], label["age_interval"]].append(label["identity"])
+        members[label["identity"]].append(index)
+    everyone, by_cell = list(members), list(cells.values())
+    people = settings.batch_size // PER_IDENTITY
+    model = Recogniser()
+    run = Run(folder, model, settings)
 
     def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
-        indices = rng.integers(0, len(faces), settings.batch_size)
+        pool = everyone if rng.random() < 0.5 else by_cell[rng.integers(len(by_cell))]
+        chosen = rng.choice(len(pool), min(people, len(pool)), replace=False)
+        indices = np.concatenate([rng.permutation(members[pool[c]])[:PER_IDENTITY] for c in chosen])
         pictures = _jitter(faces.batch(indices, rng.random(len(indices)) < 0.5), rng)
-        embedding = F.normalize(module.recogniser(recognition_crop(pictures)).float())
-        cosine = embedding @ F.normalize(module.centres).T
-        wanted = classes[indices]
-        cosine = cosine - MARGIN * F.one_hot(wanted, len(identities))
-        return {"cosface": F.cross_entropy(SCALE * cosine, wanted)}
+        embeddings = F.normalize(model(recognition_crop(pictures)).float())
+        with torch.autocast("cpu", enabled=False):
+            identities = torch.arange(len(chosen)).repeat_interleave(PER_IDENTITY)
+            return {"contrast": contrast(embeddings, identities)}
 
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:
-        assert isinstance(average, _Classifier)
-        average.recogniser.save_pretrained(folder / "model")
-        return measure_recogniser(average.recogniser, held_out)
+        assert isinstance(average, Recogniser)
+        average.save_pretrained(folder / "model")
+        return measure_recogniser(average, held_out)
 
     return run.go(losses, validate, report)
 

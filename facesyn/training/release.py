@@ -1,9 +1,9 @@
-"""From training runs and renders to the folders of a model bundle: fp16 weights, sampling settings, edge and style banks.
+"""From training runs and renders to the folders of a model bundle: fp16 weights, settings, edge and style banks.
 
     python -m facesyn.training.release RUNS BANK_RENDERS backends/mini
 
-`RUNS` holds the run folders `ufg`, `atd`, `recogniser` and `landmarker`. `BANK_RENDERS` holds shards of people and styles
-used for nothing else.
+`RUNS` holds the run folders `ufg`, `atd`, `recogniser` and `landmarker`; `BANK_RENDERS` holds shards of people and
+styles used for nothing else.
 """
 
 import io
@@ -77,11 +77,12 @@ def write_edges(faces: RenderedFaces, folder: Path) -> None:
 
 
 def write_references(faces: RenderedFaces, folder: Path) -> None:
-    """`REFERENCES` styled pictures, as many of each gender, no style twice, with what the renderer knows of the style."""
+    """`REFERENCES` styled pictures, as many of each gender, no style twice, with what the renderer knows of it."""
     indices = [i for i, label in enumerate(faces.labels) if label["style"] != REFERENCE_STYLE]
     random.Random(0).shuffle(indices)
     taken: set[int] = set()
-    pictures, rows = [], []
+    pictures: list[Image.Image] = []
+    rows: list[dict[str, Any]] = []
     for index in indices:
         label = faces.labels[index]
         full = sum(row["gender"] == label["gender"] for row in rows) >= REFERENCES // 2
@@ -89,7 +90,17 @@ def write_references(faces: RenderedFaces, folder: Path) -> None:
             continue
         taken.add(label["style"])
         pictures.append(Image.fromarray(faces.images[index]))
-        facts = ("gender", "yaw", "pitch", "roll", "expression", "background", "hair_style", "hair_color", "facial_hair")
+        facts = (
+            "gender",
+            "yaw",
+            "pitch",
+            "roll",
+            "expression",
+            "background",
+            "hair_style",
+            "hair_color",
+            "facial_hair",
+        )
         rows.append(
             {name: label[name] for name in facts} | {"light": label["light"]["name"], "landmarks": label["landmarks"]}
         )

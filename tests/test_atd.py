@@ -1,0 +1,84 @@
+"""ATD's networks, sampling loop and folder format, on a small model with random weights."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from facesyn.atd import ATDPipeline, Style, StyleEncoder, sampling
+from facesyn.errors import ModelError
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> ATDPipeline:
+    return tiny.atd()
+
+
+def faces(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(count, 3, 64, 64, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def test_a_saved_folder_loads_to_the_same_pictures(pipeline: ATDPipeline, tmp_path: Path) -> None:
+    pipeline.save_pretrained(tmp_path)
+    again = ATDPipeline.from_pretrained(tmp_path)
+    assert json.loads((tmp_path / "model_index.json").read_text())["style_encoder"] == ["facesyn.atd", "StyleEncoder"]
+    made = [p(faces(2), faces(2, 1), [1, 2], steps=3) for p in (pipeline, again)]
+    assert torch.allclose(*made, atol=1e-4)  # loaded weights lie elsewhere in memory, and sums differ in the last bit
+    assert made[0].shape == (2, 3, 64, 64) and made[0].abs().max() <= 1
+
+
+def test_only_known_classes_are_loaded(pipeline: ATDPipeline, tmp_path: Path) -> None:
+    pipeline.save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    (tmp_path / "model_index.json").write_text(json.dumps(index | {"unet": ["subprocess", "Popen"]}))
+    with pytest.raises(ModelError, match="subprocess"):
+        ATDPipeline.from_pretrained(tmp_path)
+
+
+def test_another_kind_of_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="model_index.json"):
+        ATDPipeline.from_pretrained(tmp_path)
+
+
+def test_noise_does_not_depend_on_the_batch() -> None:
+    together = sampling.noise([4, 5, 6], (4, 8, 8))
+    assert torch.equal(together[1], sampling.noise([5], (4, 8, 8))[0])
+
+
+@pytest.mark.parametrize("scales", [(1.0, 1.0), (1.5, 1.0), (1.0, 2.0), (2.0, 1.5), (1.0, 0.0)])
+def test_guidance_is_the_published_combination(scales: tuple[float, float]) -> None:
+    calls = 0
+
+    def network(joined: torch.Tensor, t: torch.Tensor, style: Style) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        z_t, z_id = joined.chunk(2, 1)
+        return z_t + 10 * z_id + 100 * style.tokens.mean((1, 2)).view(-1, 1, 1, 1)
+
+    z_t, z_id, t = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.tensor(5)
+    style, none = Style(torch.ones(2, 3, 6), None), Style(torch.zeros(2, 3, 6), None)
+    identity, styled = scales
+    result = sampling.guided(network, z_t, t, z_id, style, none, identity, styled)
+    nothing, with_id = z_t, z_t + 10 * z_id
+    expected = nothing + identity * (with_id - nothing) + styled * 100
+    assert torch.allclose(result, expected, atol=1e-4)
+    assert calls == 1
+
+
+def test_without_a_reference_the_style_residual_is_zero() -> None:
+    encoder = StyleEncoder(4, width=16, depth=1, grid=2, token_dim=8, vector_dim=4).eval()
+    style = encoder(torch.randn(3, 4, 8, 8))
+    assert style.tokens.shape == (3, 5, 8)
+    absent = encoder.absent(style, torch.tensor([True, False, False]))
+    assert torch.equal(absent.tokens[0], encoder.base) and torch.equal(absent.tokens[1:], style.tokens[1:])
+    assert absent.vector is not None and style.vector is not None
+    assert not absent.vector[0].any() and torch.equal(absent.vector[1:], style.vector[1:])
+
+
+def test_the_style_reaches_the_picture(pipeline: ATDPipeline) -> None:
+    made = [pipeline(faces(1), faces(1, seed), [1], steps=3) for seed in (1, 2)]
+    assert not torch.equal(*made)
+    ignored = [pipeline(faces(1), faces(1, seed), [1], steps=3, style_scale=0) for seed in (1, 2)]
+    assert torch.allclose(*ignored, atol=1e-5)

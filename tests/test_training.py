@@ -1,0 +1,170 @@
+"""The training loop, captions and measures. Whole trainings are too long for tests; a few steps of each are not."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from facesyn.errors import FacesynError
+from facesyn.evaluation.measures import psnr, ssim_map
+from facesyn.evaluation.transfer import face_boxes
+from facesyn.evaluation.verification import genuine_impostor, threshold_at_fmr
+from facesyn.formulation import load
+from facesyn.rendered import RenderedFaces, StylePairs, read_shards
+from facesyn.training.captions import attributes_of, caption_of
+from facesyn.training.loop import Losses, Run, Settings
+from facesyn.training.tokenizer import train_tokenizer
+
+
+def fit_line(folder: Path, steps: int, minutes: float | None = None) -> nn.Module:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 1)
+    settings = Settings(
+        steps, 8, 0.05, warmup=2, bf16=False, threads=1, report_every=2, validate_every=4, minutes=minutes
+    )
+    run = Run(folder, model, settings)
+
+    def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
+        x = torch.randn(8, 4, generator=generator)
+        return {"square": (model(x) - x.sum(1, keepdim=True)).square().mean()}
+
+    run.go(losses, lambda average, step: {"weight": float(average.weight.sum())}, lambda line: None)
+    return run.module
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
+    whole = fit_line(tmp_path / "whole", 40)
+    for _ in range(40):  # every sitting is over after one step
+        parts = fit_line(tmp_path / "parts", 40, minutes=0)
+    assert torch.equal(whole.weight, parts.weight)
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["square"] < lines[0]["square"] / 10 and "held_out_weight" in lines[-1]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
+    run = Run(tmp_path, nn.Linear(1, 1), Settings(3, 1, 1.0, bf16=False))
+    with pytest.raises(FacesynError, match="step 0 is not finite"):
+        run.go(lambda rng, generator: {"x": run.module(torch.tensor([[float("nan")]])).sum()}, lambda m, s: {}, print)
+
+
+LABEL: dict[str, Any] = {
+    "identity": "1",
+    "ethnicity": "Caucasian",
+    "gender": "male",
+    "age": 34,
+    "skin": "fair skin",
+    "hair_style": "short tousled",
+    "hair_color": "greying brown",
+    "facial_hair": "full beard",
+    "eye_color": "blue",
+    "lipstick": False,
+    "targets": {"head/head-square": 0.4, "head/head-oval": 0.1, "nose/nose-scale-horiz-incr": 0.5},
+    "freckle": 0.0,
+    "brow_gain": 1.3,
+}
+
+
+def test_captions_say_what_the_label_knows() -> None:
+    attributes = attributes_of(LABEL)
+    assert attributes["face_shape"] == "square" and attributes["nose"] == "wide" and attributes["eyebrows"] == "heavy"
+    caption = caption_of(LABEL, load(), random.Random(1))
+    for words in ("34", "Caucasian man", "square face", "wide nose", "heavy eyebrows", "full beard", "fair skin"):
+        assert words in caption
+    unmeasured = attributes_of({key: value for key, value in LABEL.items() if key != "targets"})
+    assert "nose" not in unmeasured and "freckles" not in unmeasured
+    assert "hair_color" not in attributes_of(LABEL | {"hair_style": "bald"})
+
+
+def test_every_caption_word_is_one_a_prompt_can_have() -> None:
+    from facesyn.demographics import Demographics
+
+    rng = random.Random(0)
+    written: set[str] = set()
+    for cell in Demographics().cells:
+        for _ in range(60):
+            written |= set(load().render_prompt(load().sample_attributes(cell, rng), rng).replace(",", "").split())
+    said = set(caption_of(LABEL, load(), rng).replace(",", "").split())
+    assert said <= written | {"34"}
+
+
+def test_the_tokenizer_knows_every_text_and_starts_and_ends_like_clips(tmp_path: Path) -> None:
+    words = train_tokenizer(["a woman with blue eyes"] * 4, vocabulary_size=560)
+    words.save_pretrained(tmp_path)
+    again = type(words).from_pretrained(tmp_path, local_files_only=True)
+    for text in ("a woman with blue eyes", "Ünïcödé 123 ☃"):
+        ids = again(text, padding="max_length", truncation=True).input_ids
+        assert len(ids) == 77 and ids[0] == again.bos_token_id and again.eos_token_id in ids
+    assert again("a woman").input_ids == again("A  WOMAN").input_ids
+
+
+def test_ssim_and_psnr_agree_with_their_definitions() -> None:
+    a = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(ssim_map(a, a), torch.ones_like(a), atol=1e-4)
+    assert ssim_map(a, 1 - a).mean() < 0
+    assert torch.allclose(psnr(a, a + 0.1), torch.full((2,), 20.0), atol=1e-3)
+    flat, flatter = torch.full((1, 1, 16, 16), 0.4), torch.full((1, 1, 16, 16), 0.6)
+    expected = (2 * 0.24 + 1e-4) / (0.16 + 0.36 + 1e-4)  # variances are zero: the luminance term alone
+    assert torch.allclose(ssim_map(flat, flatter), torch.tensor(expected), atol=1e-3)
+
+
+def test_the_face_box_grows_by_half_its_longer_side() -> None:
+    landmarks = np.array([[[50, 60], [80, 60], [65, 80], [55, 100], [75, 100]]], float)
+    assert face_boxes(landmarks, 128) == [(30, 40, 100, 120)]
+
+
+def test_thresholds_hold_their_rate_and_refuse_too_few_pairs() -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(40, 16))
+    points = np.repeat(centres, 5, 0) + 0.1 * rng.normal(size=(200, 16))
+    embeddings = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype("f4")
+    genuine, impostor = genuine_impostor(embeddings, np.repeat(np.arange(40), 5))
+    assert len(genuine) == 40 * 10 and len(impostor) == 200 * 199 // 2 - 400
+    threshold = threshold_at_fmr(impostor, 0.01)
+    assert abs((impostor > threshold).mean() - 0.01) < 1e-3 and (genuine > threshold).mean() > 0.99
+    with pytest.raises(FacesynError, match="cannot support"):
+        threshold_at_fmr(impostor, 1e-5)
+
+
+@pytest.fixture(scope="module")
+def renders(shared: Path) -> RenderedFaces:
+    return read_shards(shared / "data" / "renders", "val-00022.tar")
+
+
+def test_pairs_share_a_style_and_never_a_person(renders: RenderedFaces) -> None:
+    pairs = StylePairs.of(renders)
+    assert len(pairs) > 500
+    for target, source, references in list(zip(pairs.target, pairs.source, pairs.references, strict=True))[::20]:
+        wanted = renders.labels[target]
+        assert renders.labels[source]["identity"] == wanted["identity"] and renders.labels[source]["style"] == -1
+        for reference in references:
+            assert renders.labels[reference]["style"] == wanted["style"]
+            assert renders.labels[reference]["identity"] != wanted["identity"]
+
+
+def test_the_autoencoder_trains_and_is_saved_with_a_measured_scale(renders: RenderedFaces, tmp_path: Path) -> None:
+    from diffusers import AutoencoderKL
+
+    from facesyn.training.autoencoder import latent_std, train_autoencoder
+
+    few = RenderedFaces(renders.images[:16], renders.labels[:16])
+    settings = Settings(
+        steps=4, batch_size=1, learning_rate=1e-3, threads=1, report_every=2, validate_every=4, warmup=1
+    )
+    train_autoencoder(few, few, tmp_path, settings, lambda line: None)
+    saved = AutoencoderKL.from_pretrained(tmp_path / "vae", local_files_only=True)
+    assert saved.config["scaling_factor"] == pytest.approx(1 / latent_std(saved, few), rel=1e-3)
+
+
+def test_the_embedded_landmarker_measures_yaw(renders: RenderedFaces) -> None:
+    from facesyn.identity.networks import Landmarker
+    from facesyn.models import resolve
+    from facesyn.training.recogniser import measure_landmarker
+
+    model = Landmarker.from_pretrained(resolve("mini", "landmarker"), local_files_only=True).eval()
+    few = RenderedFaces(renders.images[:200], renders.labels[:200])
+    assert measure_landmarker(model, few)["yaw_correlation"] > 0.95
