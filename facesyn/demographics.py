@@ -6,10 +6,11 @@ about anyone.
 
 import random
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import product
+from itertools import combinations, product
 
 from facesyn.errors import UsageError
 from facesyn.seeds import derive_seed
@@ -60,8 +61,12 @@ class Cell:
     gender: str
     age_interval: AgeInterval
 
+    @property
+    def categories(self) -> tuple[str, str, AgeInterval]:
+        return self.ethnicity, self.gender, self.age_interval
+
     def __str__(self) -> str:
-        return f"{self.ethnicity} / {self.gender} / {self.age_interval}"
+        return " / ".join(map(str, self.categories))
 
 
 @dataclass(frozen=True)
@@ -108,8 +113,8 @@ class Demographics:
     def quotas(self, total: int) -> dict[Cell, int]:
         """How many of `total` identities each cell gets, by largest remainders; sums to `total` exactly.
 
-        Of equal remainders, the cell goes first whose categories got least so far, so that 16 identities over 32 equal
-        cells are still balanced in every category.
+        Of equal remainders, the cell goes first whose categories, then whose pairs of categories, got least so far: 16
+        identities over 32 equal cells are balanced in every category, and gender is not tied to ethnicity.
         """
         weights = dict(self.weights)
 
@@ -125,19 +130,20 @@ class Demographics:
         exact = {cell: total * share / whole for cell, share in shares.items()}
         quotas = {cell: int(value) for cell, value in exact.items()}
         remainders = {cell: exact[cell] - quotas[cell] for cell in self.cells}
-        given = dict.fromkeys((*self.ethnicities, *self.genders, *self.age_intervals), 0)
+        given: Counter[object] = Counter()
         for _ in range(total - sum(quotas.values())):
             best = min(
                 remainders,
                 key=lambda cell: (
                     -remainders[cell],
-                    given[cell.ethnicity] + given[cell.gender] + given[cell.age_interval],
+                    sum(given[category] for category in cell.categories),
+                    sum(given[pair] for pair in combinations(cell.categories, 2)),
                 ),
             )
             quotas[best] += 1
             del remainders[best]
-            for category in (best.ethnicity, best.gender, best.age_interval):
-                given[category] += 1
+            given.update(best.categories)
+            given.update(combinations(best.categories, 2))
         return quotas
 
     def plan(self, total: int, seed: int) -> list[Cell]:

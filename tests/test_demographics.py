@@ -1,5 +1,8 @@
 """Cells, quotas and plans."""
 
+from collections import Counter
+from itertools import combinations
+
 import pytest
 
 from facesyn.demographics import AgeInterval, Cell, Demographics, count_cells
@@ -77,3 +80,14 @@ def test_a_plan_without_any_weight_or_identity_is_refused() -> None:
         Demographics(genders=("male",), weights=(("male", 0),)).plan(4, seed=0)
     with pytest.raises(UsageError, match="at least one identity"):
         Demographics().plan(0, seed=0)
+
+
+@pytest.mark.parametrize("total", [8, 16, 24, 40, 48])
+def test_half_filled_plans_do_not_tie_one_category_to_another(total: int) -> None:
+    given: Counter[tuple[object, object]] = Counter()
+    for cell, quota in Demographics().quotas(total).items():
+        for pair in combinations(cell.categories, 2):
+            given[pair] += quota
+    for first, second in (("ethnicities", "genders"), ("ethnicities", "age_intervals"), ("genders", "age_intervals")):
+        counts = [given[a, b] for a in getattr(Demographics(), first) for b in getattr(Demographics(), second)]
+        assert max(counts) - min(counts) <= 1

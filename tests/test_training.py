@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,20 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> N
     assert torch.equal(whole.weight, parts.weight)
     lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["square"] < lines[0]["square"] / 10 and "held_out_weight" in lines[-1]
+
+
+def test_a_training_that_is_told_to_stop_ends_with_a_checkpoint(tmp_path: Path) -> None:
+    model = nn.Linear(1, 1)
+    run = Run(tmp_path, model, Settings(50, 1, 0.1, bf16=False, threads=1))
+
+    def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
+        if run.step == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return {"square": model(torch.ones(1, 1)).square().mean()}
+
+    assert not run.go(losses, lambda average, step: {}, lambda line: None)
+    assert Run(tmp_path, nn.Linear(1, 1), run.settings).step == 4
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:

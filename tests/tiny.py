@@ -114,8 +114,9 @@ def sdxl(folder: Path) -> Path:
 
 def awake(controlnet: ControlNetModel) -> ControlNetModel:
     """A fresh ControlNet ends in zero convolutions and changes nothing; random ones make it matter."""
-    for layer in (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block):
-        torch.nn.init.normal_(layer.weight, std=0.1)
+    zeros = (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block)
+    for layer in (*zeros, controlnet.controlnet_cond_embedding.conv_out):
+        torch.nn.init.normal_(layer.weight, std=0.5)
     return controlnet
 
 

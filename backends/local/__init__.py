@@ -49,10 +49,12 @@ class LocalExecutor:
                         busy[connection] = _send(connection, waiting.pop())
                     else:
                         connection.close()  # the worker leaves on end of file
-        finally:
+        except BaseException:
             for process in processes:
                 process.terminate()
-            for process in processes:
+            raise
+        finally:
+            for process in processes:  # all told to leave, which they do in good order
                 process.join()
 
 

@@ -158,14 +158,15 @@ class Run:
             over = settings.minutes is not None and time.monotonic() - began > settings.minutes * 60
             over = over or stopping()
             last = over or self.step == settings.steps
-            if self.step % settings.report_every == 0 or last:
+            validating = self.step % settings.validate_every == 0 or last
+            if self.step % settings.report_every == 0 or validating:
                 now = time.monotonic()
                 self.seconds += now - reported
                 line: dict[str, float] = {"step": self.step, "samples": self.step * settings.batch_size}
                 line |= {name: round(value / count, 5) for name, value in running.items()}
                 line["samples_per_second"] = round(count * settings.batch_size / (now - reported), 2)
                 line["hours"] = round(self.seconds / 3600, 3)
-                if self.step % settings.validate_every == 0 or last:
+                if validating:
                     figures = validate(self.average, self.step)
                     line |= {f"held_out_{name}": round(value, 4) for name, value in figures.items()}
                     self.save()
