@@ -9,7 +9,7 @@ from typing import Any
 
 from facesyn import registry
 from facesyn.errors import ImageError, UsageError
-from facesyn.records import METADATA, InsidePath, Row, read_rows
+from facesyn.records import METADATA, PictureRow, read_rows
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,6 @@ class BankPicture:
     name: str
     path: Path
     labels: dict[str, Any] = field(default_factory=dict)
-
-
-class _BankRow(Row):
-    file_name: InsidePath
 
 
 def bank_folder(name: str, part: str) -> Path:
@@ -53,7 +49,7 @@ def read_bank(folder: Path) -> list[BankPicture]:
 
     if not (folder / METADATA).is_file():
         return [BankPicture(path.name, path) for path in list_images(folder)]
-    rows = read_rows(folder / METADATA, _BankRow)
+    rows = read_rows(folder / METADATA, PictureRow)
     bank = [BankPicture(row.file_name, folder / row.file_name, dict(row.model_extra or {})) for row in rows]
     if not bank:
         raise ImageError(f"{folder / METADATA} lists no picture.")

@@ -182,21 +182,6 @@ def load(folder: Path | None = None) -> Formulation:
 _cached = lru_cache(maxsize=8)(Formulation)
 
 
-def sample_attributes(cell: Cell, rng: random.Random) -> dict[str, Any]:
-    """`Formulation.sample_attributes` of the default folder."""
-    return load().sample_attributes(cell, rng)
-
-
-def render_prompt(attributes: Attributes, rng: random.Random) -> str:
-    """`Formulation.render_prompt` of the default folder."""
-    return load().render_prompt(attributes, rng)
-
-
-def negative_prompt(attributes: Attributes) -> str:
-    """`Formulation.negative_prompt` of the default folder."""
-    return load().negative_prompt(attributes)
-
-
 def with_article(phrase: str) -> str:
     """`oval face` → `an oval face`, `34 year old` → `a 34 year old`, `80 year old` → `an 80 year old`."""
     return f"{'an' if _AN.match(phrase) else 'a'} {phrase}"

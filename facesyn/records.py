@@ -59,23 +59,27 @@ class PromptRow(Row):
         return Cell(self.ethnicity, self.gender, AgeInterval.parse(self.age_interval))
 
 
-class FaceRow(PromptRow):
-    """F_ij: a generated source face; what `facesyn generate` writes."""
+class PictureRow(Row):
+    """A picture of a folder, relative to its `metadata.jsonl`."""
 
     file_name: InsidePath
+
+
+class FaceRow(PictureRow, PromptRow):
+    """F_ij: a generated source face; what `facesyn generate` writes."""
+
     edge_map: str
     face_seed: Seed
     attempt: int = 0
     generator: dict[str, Any]
 
 
-class TransferRow(Row):
+class TransferRow(PictureRow):
     """I_t: a face carried into a style; what `facesyn transfer` writes.
 
     `identity` is the source's id; similarities are cosines between embeddings of the face encoder named in `encoder`.
     """
 
-    file_name: InsidePath
     identity: str
     source: str
     reference: str
@@ -95,6 +99,7 @@ class PairRow(Row):
 
 
 RowType = TypeVar("RowType", bound=Row)
+PictureType = TypeVar("PictureType", bound=PictureRow)
 
 
 def parse_rows(lines: Iterable[str], kind: type[RowType], name: str) -> Iterator[RowType]:

@@ -11,9 +11,9 @@ from facesyn.atd import ATDPipeline, Style, StyleEncoder, sampling
 from facesyn.errors import ModelError
 
 
-@pytest.fixture(scope="module")
-def pipeline() -> ATDPipeline:
-    return tiny.atd()
+@pytest.fixture(scope="module", params=[0, 4], ids=["tokens", "tokens and layout"])
+def pipeline(request: pytest.FixtureRequest) -> ATDPipeline:
+    return tiny.atd(layout_channels=request.param)
 
 
 def faces(count: int, seed: int = 0) -> torch.Tensor:
@@ -68,13 +68,15 @@ def test_guidance_is_the_published_combination(scales: tuple[float, float]) -> N
 
 
 def test_without_a_reference_the_style_residual_is_zero() -> None:
-    encoder = StyleEncoder(4, width=16, depth=1, grid=2, token_dim=8, vector_dim=4).eval()
+    encoder = StyleEncoder(4, width=16, depth=1, grid=2, token_dim=8, vector_dim=4, layout_channels=2).eval()
     style = encoder(torch.randn(3, 4, 8, 8))
     assert style.tokens.shape == (3, 5, 8)
     absent = encoder.absent(style, torch.tensor([True, False, False]))
     assert torch.equal(absent.tokens[0], encoder.base) and torch.equal(absent.tokens[1:], style.tokens[1:])
     assert absent.vector is not None and style.vector is not None
     assert not absent.vector[0].any() and torch.equal(absent.vector[1:], style.vector[1:])
+    assert absent.layout is not None and style.layout is not None and style.layout.shape == (3, 2, 8, 8)
+    assert not absent.layout[0].any() and torch.equal(absent.layout[1:], style.layout[1:])
 
 
 def test_the_style_reaches_the_picture(pipeline: ATDPipeline) -> None:

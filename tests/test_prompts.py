@@ -15,14 +15,7 @@ import pytest
 
 from facesyn.demographics import AgeInterval, Cell, Demographics
 from facesyn.errors import UsageError
-from facesyn.formulation import (
-    Formulation,
-    load,
-    negative_prompt,
-    render_prompt,
-    sample_attributes,
-    with_article,
-)
+from facesyn.formulation import Formulation, load, with_article
 from facesyn.registry import Role, create
 from facesyn.testing import PromptWriterContract
 
@@ -66,7 +59,7 @@ def clip_tokens(prompt: str) -> int:
 def said_by_all(attributes: dict[str, Any]) -> list[str]:
     """The sentence in each phrasing."""
     rng = random.Random(0)
-    return sorted({render_prompt(attributes, rng) for _ in range(200)})
+    return sorted({load().render_prompt(attributes, rng) for _ in range(200)})
 
 
 def test_rows_have_the_named_fields_and_are_balanced(facesyn: Any) -> None:
@@ -168,12 +161,12 @@ def test_articles(phrase: str) -> None:
 
 def test_attributes_follow_the_conditions() -> None:
     rng = random.Random(4)
-    women = [sample_attributes(Cell("African", "female", AgeInterval(18, 29)), rng) for _ in range(500)]
+    women = [load().sample_attributes(Cell("African", "female", AgeInterval(18, 29)), rng) for _ in range(500)]
     assert not any("facial_hair" in attributes for attributes in women)
     assert {attributes["hair_color"] for attributes in women} == {"black", "dark brown"}
     assert any(attributes["hair_style"] == "afro" for attributes in women)
     assert not any(attributes["freckles"] for attributes in women)
-    old = [sample_attributes(Cell("Caucasian", "male", AgeInterval(67, 80)), rng) for _ in range(500)]
+    old = [load().sample_attributes(Cell("Caucasian", "male", AgeInterval(67, 80)), rng) for _ in range(500)]
     colors = Counter(attributes["hair_color"].partition(" ")[0] for attributes in old)
     assert colors["white"] > 100 and colors["grey"] > 100 and colors["greying"] > 50
     assert 50 < sum(attributes["freckles"] for attributes in old) < 140
@@ -281,8 +274,8 @@ def test_mistakes_of_an_editor_are_named(prompts_folder: Path, file: str, conten
 
 def test_cell_attributes_are_needed() -> None:
     with pytest.raises(UsageError, match="'age'"):
-        render_prompt({"ethnicity": "African", "gender": "male"}, random.Random(0))
-    assert "beard" in negative_prompt(FULL) and "beard" not in negative_prompt({**FULL, "gender": "male"})
+        load().render_prompt({"ethnicity": "African", "gender": "male"}, random.Random(0))
+    assert "beard" in load().negative_prompt(FULL) and "beard" not in load().negative_prompt({**FULL, "gender": "male"})
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:

@@ -178,7 +178,7 @@ def test_the_autoencoder_trains_and_is_saved_with_a_measured_scale(renders: Rend
 def test_the_embedded_landmarker_measures_yaw(renders: RenderedFaces) -> None:
     from facesyn.identity.networks import Landmarker
     from facesyn.models import resolve
-    from facesyn.training.recogniser import measure_landmarker
+    from facesyn.training.landmarker import measure_landmarker
 
     model = Landmarker.from_pretrained(resolve("mini", "landmarker"), local_files_only=True).eval()
     few = RenderedFaces(renders.images[:200], renders.labels[:200])

@@ -1,6 +1,7 @@
 """Small real models with random weights, in the folder formats of the full-size ones."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -51,19 +52,21 @@ def vae(size: int = 64) -> AutoencoderKL:
     )
 
 
+def new_unet(**parts: Any) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=8, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=4, **parts
+    )
+
+
 def sd15(folder: Path) -> Path:
     """A Stable Diffusion 1.5-shaped folder with `controlnet/` beside its parts; pictures of 64 pixels."""
     torch.manual_seed(0)
     words = tokenizer()
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(16, 32),
-        layers_per_block=1,
+    unet = new_unet(
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=WIDTH,
         attention_head_dim=4,
-        norm_num_groups=4,
     )
     pipeline = StableDiffusionControlNetPipeline(
         vae=vae(),
@@ -84,15 +87,11 @@ def sdxl(folder: Path) -> Path:
     """An SDXL-shaped folder with `controlnet/` beside its parts; pictures of 64 pixels."""
     torch.manual_seed(0)
     words = tokenizer()
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(16, 32),
-        layers_per_block=1,
+    unet = new_unet(
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         cross_attention_dim=2 * WIDTH,
         attention_head_dim=(2, 4),
-        norm_num_groups=4,
         use_linear_projection=True,
         addition_embed_type="text_time",
         addition_time_embed_dim=8,
@@ -120,23 +119,21 @@ def awake(controlnet: ControlNetModel) -> ControlNetModel:
     return controlnet
 
 
-def atd(grid: int = 3) -> ATDPipeline:
+def atd(grid: int = 3, layout_channels: int = 0) -> ATDPipeline:
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        in_channels=8,
+    unet = new_unet(
+        in_channels=8 + layout_channels,
         out_channels=4,
-        block_out_channels=(16, 32),
-        layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         cross_attention_dim=WIDTH,
         attention_head_dim=4,
-        norm_num_groups=4,
         class_embed_type="projection",
         projection_class_embeddings_input_dim=16,
     )
-    style_encoder = StyleEncoder(4, width=16, depth=1, grid=grid, token_dim=WIDTH, vector_dim=16)
+    style_encoder = StyleEncoder(
+        4, width=16, depth=1, grid=grid, token_dim=WIDTH, vector_dim=16, layout_channels=layout_channels
+    )
     pipeline = ATDPipeline(vae(), unet, style_encoder, new_scheduler())
     for module in (pipeline.vae, pipeline.unet, pipeline.style_encoder):
         module.eval()

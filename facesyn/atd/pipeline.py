@@ -24,7 +24,8 @@ _ALLOWED = ("diffusers", "facesyn.atd")
 class ATDPipeline:
     """Carries source faces into the style of references.
 
-    The UNet's input is [z_t ; z_id], so `unet.config.in_channels` is twice the autoencoder's latent channels.
+    The UNet's input is [z_t ; z_id], and the style's layout where the style encoder makes one: its
+    `in_channels` is twice the autoencoder's latent channels plus `layout_channels`.
     """
 
     vae: AutoencoderKL
@@ -91,7 +92,7 @@ class ATDPipeline:
         return int(self.vae.config["sample_size"])
 
     def network(self, joined: torch.Tensor, t: torch.Tensor, style: Style) -> torch.Tensor:
-        """One UNet call: (b, 2c, h, w), timestep, style → (b, c, h, w)."""
+        """One UNet call: (b, in_channels, h, w), timestep, style → (b, c, h, w)."""
         return self.unet(joined, t, encoder_hidden_states=style.tokens, class_labels=style.vector, return_dict=False)[0]
 
     @torch.no_grad()

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, SchedulerMixin
 from facesyn.atd.style_encoder import Style
 
 Network = Callable[[torch.Tensor, torch.Tensor, Style], torch.Tensor]
-"""(z_t joined with z_id, t, style) → prediction."""
+"""(z_t joined with z_id and layout, t, style) → prediction."""
 
 
 def encode(vae: AutoencoderKL, pictures: torch.Tensor) -> torch.Tensor:
@@ -30,6 +30,22 @@ def decode(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
 def noise(seeds: Sequence[int], shape: tuple[int, ...]) -> torch.Tensor:
     """(b, *shape) standard normal, one CPU generator per seed, so a sample's noise does not depend on its batch."""
     return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def join(z_t: torch.Tensor, z_id: torch.Tensor, style: Style) -> torch.Tensor:
+    """The UNet's input: [z_t ; z_id], and the style's layout where it has one."""
+    return torch.cat([z_t, z_id] if style.layout is None else [z_t, z_id, style.layout.to(z_t.dtype)], 1)
+
+
+def stack(styles: Sequence[Style]) -> Style:
+    """Styles of the same kind as one batch."""
+    vectors = [style.vector for style in styles if style.vector is not None]
+    layouts = [style.layout for style in styles if style.layout is not None]
+    return Style(
+        torch.cat([style.tokens for style in styles]),
+        torch.cat(vectors) if vectors else None,
+        torch.cat(layouts) if layouts else None,
+    )
 
 
 def guided(
@@ -53,11 +69,9 @@ def guided(
         (style_scale, True, True),
     )
     terms = [(w, with_id, with_style) for w, with_id, with_style in weights if w != 0]
-    joined = torch.cat([torch.cat([z_t, z_id if with_id else torch.zeros_like(z_id)], 1) for _, with_id, _ in terms])
-    styles = [style if with_style else no_style for _, _, with_style in terms]
-    vectors = [s.vector for s in styles if s.vector is not None]
-    both = Style(torch.cat([s.tokens for s in styles]), torch.cat(vectors) if vectors else None)
-    parts = network(joined, t, both).chunk(len(terms))
+    styles = stack([style if with_style else no_style for _, _, with_style in terms])
+    identities = torch.cat([z_id if with_id else torch.zeros_like(z_id) for _, with_id, _ in terms])
+    parts = network(join(z_t.repeat(len(terms), 1, 1, 1), identities, styles), t, styles).chunk(len(terms))
     return torch.stack([w * part for (w, _, _), part in zip(terms, parts, strict=True)]).sum(0)
 
 

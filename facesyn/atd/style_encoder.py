@@ -1,7 +1,9 @@
-"""E_sty: a style reference's latent → a few style tokens. Knows nothing of the UNet that reads them.
+"""E_sty: a style reference's latent → what the UNet gets to know of it. Knows nothing of the UNet itself.
 
 The tokens are patch statistics, a bottleneck on purpose: a k × k grid of feature means and standard deviations says
 where light, hair and background are, and too little about whose face it is (in DCFace, Kim et al. 2023, k = 7 leaks).
+A layout is no bottleneck. It is for training on exact pairs, (A neutral, B in style s) → (A in style s), where
+whatever it lets through of B's face is an error the loss sees; training on photographs should leave it out.
 """
 
 from typing import NamedTuple
@@ -20,6 +22,8 @@ class Style(NamedTuple):
     """(b, k² + 1, token_dim): read by cross-attention."""
     vector: torch.Tensor | None
     """(b, vector_dim): joins the timestep embedding, and through it every block; None for UNets without one."""
+    layout: torch.Tensor | None = None
+    """(b, layout_channels, h, w): joins the UNet's input, pixel by pixel; None for UNets without one."""
 
 
 class _Residual(nn.Module):
@@ -54,6 +58,7 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         grid: int = 5,
         token_dim: int = 192,
         vector_dim: int | None = 256,
+        layout_channels: int = 0,
         dropout: float = 0.0,
     ):
         super().__init__()
@@ -73,6 +78,7 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         self.vector = (
             None if vector_dim is None else nn.Sequential(nn.LayerNorm(4 * width), nn.Linear(4 * width, vector_dim))
         )
+        self.layout = None if layout_channels == 0 else nn.Conv2d(width, layout_channels, 3, padding=1)
 
     def forward(self, latents: torch.Tensor) -> Style:
         """`latents`: (b, latent_channels, h, w), scaled like those the UNet denoises."""
@@ -81,7 +87,11 @@ class StyleEncoder(ModelMixin, ConfigMixin):
         patches = torch.cat(_statistics(features, grid), 1).flatten(2).transpose(1, 2)
         whole = torch.cat(_statistics(self.coarse(features), 1), 1).flatten(1)
         tokens = torch.cat([self.patch(patches), self.whole(whole)[:, None]], 1)
-        return Style(self.base + self.drop(tokens), None if self.vector is None else self.vector(whole))
+        return Style(
+            self.base + self.drop(tokens),
+            None if self.vector is None else self.vector(whole),
+            None if self.layout is None else self.layout(features),
+        )
 
     def absent(self, style: Style, mask: torch.Tensor | None = None) -> Style:
         """`style` with the residual removed where `mask` (b,) is true; everywhere without a mask."""
@@ -89,7 +99,8 @@ class StyleEncoder(ModelMixin, ConfigMixin):
             mask = torch.ones(len(style.tokens), dtype=torch.bool, device=style.tokens.device)
         tokens = torch.where(mask[:, None, None], self.base.to(style.tokens.dtype), style.tokens)
         vector = None if style.vector is None else style.vector * ~mask[:, None]
-        return Style(tokens, vector)
+        layout = None if style.layout is None else style.layout * ~mask[:, None, None, None]
+        return Style(tokens, vector, layout)
 
 
 def _statistics(features: torch.Tensor, grid: int) -> tuple[torch.Tensor, torch.Tensor]:

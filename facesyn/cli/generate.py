@@ -61,19 +61,17 @@ def generate(
 
     Example: facesyn prompts -n 32 | facesyn generate - -o faces
     """
-    import random
-
     from facesyn import registry
-    from facesyn.banks import bank_folder, choose, read_bank
+    from facesyn.banks import bank_folder, read_bank
     from facesyn.out import out
     from facesyn.protocols import FaceGenerator
     from facesyn.records import FaceRow, PromptRow, read_rows
-    from facesyn.seeds import derive_seed
-    from facesyn.stage_folder import StageFolder, check_unique
+    from facesyn.stages.folder import StageFolder, check_unique
+    from facesyn.stages.generation import generate_faces, plan_faces
 
     rows = read_rows(prompts, PromptRow)
     check_unique([row.id for row in rows], "id")
-    bank = {picture.name: picture for picture in read_bank(bank_folder(edges, "edges"))}
+    bank = read_bank(bank_folder(edges, "edges"))
     folder = StageFolder(output, FaceRow)
     asked = {
         "model": model,
@@ -86,28 +84,9 @@ def generate(
         "dtype": dtype if dtype != "fp32" else None,
     }
     options = {name: value for name, value in asked.items() if value is not None} | parse_backend_options(option)
-    from facesyn.imaging import load_edge_map
-
-    maps = {name: load_edge_map(picture.path) for name, picture in bank.items()}
     generator: FaceGenerator = registry.create(registry.Role.GENERATOR, backend, options)
-    facts = dict(generator.facts())
-
-    def planned(row: PromptRow) -> FaceRow:
-        edge_map = choose(list(bank.values()), 1, row.gender, random.Random(derive_seed(row.seed, "edges", row.id)))[
-            0
-        ].name
-        made = {"file_name": f"{row.id}.png", "edge_map": edge_map, "face_seed": row.seed, "generator": facts}
-        return FaceRow(**{**row.model_dump(), **made})
-
-    todo = folder.missing([planned(row) for row in rows])
+    todo = folder.missing(plan_faces(rows, bank, generator.facts()))
     output.mkdir(parents=True, exist_ok=True)
     with out.progress("generate", len(rows), len(rows) - len(todo)) as advance:
-        for start in range(0, len(todo), batch_size):
-            batch = todo[start : start + batch_size]
-            pictures = generator.generate(
-                batch, [maps[row.edge_map] for row in batch], [row.face_seed for row in batch]
-            )
-            for row, picture in zip(batch, pictures, strict=True):
-                folder.add(row, picture)
-            advance(len(batch))
+        generate_faces(todo, generator, bank, folder, batch_size, advance)
     out.note(f"{len(rows)} faces in {output}.")

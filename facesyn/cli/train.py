@@ -90,6 +90,6 @@ def train(
 
         train_recogniser(faces, unseen, output, settings, out.note)
     else:
-        from facesyn.training.recogniser import train_landmarker
+        from facesyn.training.landmarker import train_landmarker
 
         train_landmarker(faces, unseen, output, settings, out.note)

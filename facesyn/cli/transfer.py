@@ -68,8 +68,6 @@ def transfer(
 
     Example: facesyn transfer faces --per-identity 6 -o people
     """
-    from functools import lru_cache
-
     from facesyn import registry
     from facesyn.banks import bank_folder, read_bank
     from facesyn.errors import ImageError
@@ -77,17 +75,16 @@ def transfer(
     from facesyn.out import out
     from facesyn.protocols import AttributeTransfer, FaceEncoder
     from facesyn.records import TransferRow
-    from facesyn.stage_folder import StageFolder, check_unique
-    from facesyn.transfers import STYLE_FACTORS, pair_exactly, pair_randomly, read_sources
+    from facesyn.stages.folder import StageFolder, check_unique
+    from facesyn.stages.transfers import pair_exactly, pair_randomly, plan_transfers, read_sources, transfer_faces
 
     if not faces.is_dir():
         raise ImageError(f"There is no folder {faces}.", hint="Make one with `facesyn generate PROMPTS -o FACES`.")
     if pairs is not None:
         pairings = pair_exactly(pairs, seed)
     else:
-        pairings = pair_randomly(
-            read_sources(faces, seed), read_bank(bank_folder(references, "references")), per_identity
-        )
+        bank = read_bank(bank_folder(references, "references"))
+        pairings = pair_randomly(read_sources(faces), bank, per_identity, seed)
     check_unique([pairing.output for pairing in pairings], "output")
     for path in sorted({path for pairing in pairings for path in (pairing.source, pairing.reference)}):
         load_image(path)  # a corrupt picture is named before any work is done
@@ -105,37 +102,8 @@ def transfer(
     network: AttributeTransfer = registry.create(registry.Role.TRANSFER, backend, options)
     judge: FaceEncoder | None = registry.create(registry.Role.ENCODER, encoder) if encoder else None
     facts = dict(network.facts()) | ({"encoder": dict(judge.facts())} if judge else {})
-
-    rows = {
-        pairing.output: TransferRow(
-            file_name=pairing.output,
-            identity=pairing.identity,
-            source=pairing.source_name,
-            reference=pairing.reference_name,
-            transfer_seed=pairing.seed,
-            transferred=STYLE_FACTORS,
-            transfer=facts,
-        )
-        for pairing in pairings
-    }
-    unfinished = {row.file_name for row in folder.missing(list(rows.values()))}
-    todo = [pairing for pairing in pairings if pairing.output in unfinished]
-    opened = lru_cache(maxsize=256)(load_image)
+    todo = folder.missing(plan_transfers(pairings, facts))
     output.mkdir(parents=True, exist_ok=True)
     with out.progress("transfer", len(pairings), len(pairings) - len(todo)) as advance:
-        for start in range(0, len(todo), batch_size):
-            batch = todo[start : start + batch_size]
-            sources, styles = [opened(p.source) for p in batch], [opened(p.reference) for p in batch]
-            pictures = network.transfer(sources, styles, [p.seed for p in batch])
-            measured: list[dict[str, float]] = [{} for _ in batch]
-            if judge is not None:
-                made = judge.embed(pictures)
-                kept, leaked = ((made * judge.embed(others)).sum(1) for others in (sources, styles))
-                measured = [
-                    {"source_similarity": round(float(a), 4), "reference_similarity": round(float(b), 4)}
-                    for a, b in zip(kept, leaked, strict=True)
-                ]
-            for pairing, picture, figures in zip(batch, pictures, measured, strict=True):
-                folder.add(rows[pairing.output].model_copy(update=figures), picture)
-            advance(len(batch))
+        transfer_faces(todo, pairings, network, judge, folder, batch_size, advance)
     out.note(f"{len(pairings)} pictures in {output}.")

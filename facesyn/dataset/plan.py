@@ -7,10 +7,12 @@ Seeds and choices are those of `facesyn generate` and `facesyn transfer`: the st
 import random
 from collections.abc import Iterator, Sequence
 
-from facesyn.banks import BankPicture, choose
+from facesyn.banks import BankPicture
 from facesyn.dataset.recipe import LongTail, Recipe
 from facesyn.records import PromptRow, Row, Seed
 from facesyn.seeds import derive_seed
+from facesyn.stages.generation import draw_edge_map
+from facesyn.stages.transfers import draw_references
 
 
 class PlanRow(Row):
@@ -59,32 +61,16 @@ def make_plan(
             ethnicity=prompt.ethnicity,
             gender=prompt.gender,
             age_interval=prompt.age_interval,
-            edge_map=_draw(derive_seed(prompt.seed, "edges", prompt.id), prompt, edges, 1)[0],
+            edge_map=draw_edge_map(prompt, edges).name,
             face_seed=prompt.seed,
-            references=_draw(_references_seed(recipe.seed, prompt.id), prompt, references, count),
+            references=[
+                picture.name for picture in draw_references(recipe.seed, prompt.id, prompt.gender, references, count)
+            ],
         )
         for number, (prompt, count) in enumerate(zip(prompts, counts, strict=True))
     ]
 
 
-def image_name(identity: str, number: int) -> str:
-    """File name of transferred image `number` of an identity, relative to the folder of images."""
-    return f"{identity}/{number:03d}.png"
-
-
-def transfer_seed(run_seed: int, identity: str, number: int) -> int:
-    """The noise of transferred image `number` of an identity."""
-    return derive_seed(derive_seed(run_seed, "transfer", identity), "transfer", str(number))
-
-
 def batches(count: int, size: int) -> Iterator[slice]:
     """Slices of at most `size` that cover `range(count)`."""
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
-
-
-def _references_seed(run_seed: int, identity: str) -> int:
-    return derive_seed(derive_seed(run_seed, "transfer", identity), "references", identity)
-
-
-def _draw(seed: int, prompt: PromptRow, bank: Sequence[BankPicture], count: int) -> list[str]:
-    return [picture.name for picture in choose(bank, count, prompt.gender, random.Random(seed))]

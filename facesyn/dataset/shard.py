@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from facesyn import __version__, registry
 from facesyn.banks import BankPicture, bank_folder, read_bank
-from facesyn.dataset.plan import PlanRow, batches, image_name, transfer_seed
+from facesyn.dataset.plan import PlanRow, batches
 from facesyn.dataset.recipe import Recipe, parse_recipe
 from facesyn.dataset.run_folder import IMAGE_ROWS, SOURCE_ROWS, RunFolder, write_synced
 from facesyn.errors import BackendError
-from facesyn.records import InsidePath, PromptRow, Row, Seed, format_row, read_rows
+from facesyn.identity.similarity import Similarities, similarities
+from facesyn.records import PictureRow, PromptRow, Seed, format_row, read_rows
+from facesyn.stages.transfers import image_name, transfer_seed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,10 +24,9 @@ if TYPE_CHECKING:
     from facesyn.protocols import AttributeTransfer, FaceEncoder, FaceGenerator
 
 
-class SourceRow(Row):
+class SourceRow(PictureRow):
     """A source face of the dataset. Models are named once, in provenance.json."""
 
-    file_name: InsidePath
     identity: str
     ethnicity: str
     gender: str
@@ -36,10 +37,9 @@ class SourceRow(Row):
     face_seed: Seed
 
 
-class ImageRow(Row):
+class ImageRow(PictureRow):
     """A transferred image of the dataset. Similarities are cosines by the encoder of provenance.json."""
 
-    file_name: InsidePath
     identity: str
     ethnicity: str
     gender: str
@@ -133,21 +133,11 @@ class _Bench:
             seeds = [transfer_seed(self.recipe.seed, row.id, number) for row, number in pairs]
             images = self.transfer.transfer(faces, references, seeds)
             _expect(len(pairs), images, "transfer")
-            similarities = self._similarities(images, faces, references)
-            for (row, number), image, measured in zip(pairs, images, similarities, strict=True):
+            measured = similarities(self.encoder, images, faces, references)
+            for (row, number), image, likeness in zip(pairs, images, measured, strict=True):
                 self._save(image, shard, f"images/{image_name(row.id, number)}")
-                records.append(self._image_row(row, number, measured))
+                records.append(self._image_row(row, number, likeness))
         write_synced(self.folder.work(shard) / IMAGE_ROWS, "".join(map(format_row, records)).encode())
-
-    def _similarities(
-        self, images: Sequence["Image"], sources: Sequence["Image"], references: Sequence["Image"]
-    ) -> list[tuple[float | None, float | None]]:
-        """Per image: its cosine with the source, and with the reference."""
-        if self.encoder is None:
-            return [(None, None)] * len(images)
-        made = self.encoder.embed(images)
-        cosines = [(made * self.encoder.embed(others)).sum(1).tolist() for others in (sources, references)]
-        return [(round(source, 4), round(reference, 4)) for source, reference in zip(*cosines, strict=True)]
 
     def _source_row(self, row: PlanRow) -> SourceRow:
         prompt = self.prompts[row.id]
@@ -163,7 +153,7 @@ class _Bench:
             face_seed=row.face_seed,
         )
 
-    def _image_row(self, row: PlanRow, number: int, similarities: tuple[float | None, float | None]) -> ImageRow:
+    def _image_row(self, row: PlanRow, number: int, likeness: Similarities) -> ImageRow:
         reference = self.references[row.references[number]]
         # Only plain values: a column of a table holds one type.
         style = {key: value for key, value in reference.labels.items() if isinstance(value, str | int | float)}
@@ -175,8 +165,8 @@ class _Bench:
             age_interval=row.age_interval,
             reference=reference.name,
             transfer_seed=transfer_seed(self.recipe.seed, row.id, number),
-            source_similarity=similarities[0],
-            reference_similarity=similarities[1],
+            source_similarity=likeness.source,
+            reference_similarity=likeness.reference,
             style=style or None,
         )
 

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from facesyn.dataset.plan import PlanRow, image_name
+from facesyn.dataset.plan import PlanRow
 from facesyn.dataset.recipe import Recipe
 from facesyn.dataset.run_folder import RunFolder
 from facesyn.demographics import AgeInterval, Cell
 from facesyn.imaging import contact_sheet, load_image
+from facesyn.stages.transfers import image_name
 
 ROWS = 32
 COLUMNS = 9

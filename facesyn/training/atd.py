@@ -8,9 +8,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 
-from facesyn.atd import ATDPipeline, StyleEncoder
+from facesyn.atd import ATDPipeline, StyleEncoder, sampling
 from facesyn.evaluation.transfer import compare_pictures
 from facesyn.rendered import RenderedFaces, StylePairs
 from facesyn.training.latents import encode_faces
@@ -41,7 +42,7 @@ def new_atd(vae: AutoencoderKL, channels: tuple[int, int] = (96, 192)) -> ATDNet
     latent_channels = vae.config["latent_channels"]
     unet = UNet2DConditionModel(
         sample_size=vae.config["sample_size"] // 8,
-        in_channels=2 * latent_channels,
+        in_channels=3 * latent_channels,
         out_channels=latent_channels,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
@@ -54,7 +55,9 @@ def new_atd(vae: AutoencoderKL, channels: tuple[int, int] = (96, 192)) -> ATDNet
         class_embed_type="projection",
         projection_class_embeddings_input_dim=256,
     )
-    return ATDNetworks(unet, StyleEncoder(latent_channels, token_dim=192, vector_dim=256))
+    style_encoder = StyleEncoder(latent_channels, token_dim=192, vector_dim=256, layout_channels=latent_channels)
+    unet.set_attn_processor(AttnProcessor())  # on 64 tokens its backward pass beats the fused kernel's
+    return ATDNetworks(unet, style_encoder)
 
 
 def train_atd(
@@ -96,11 +99,9 @@ def train_atd(
         noise = torch.randn(z_0.shape, generator=generator)
         z_t = scheduler.add_noise(z_0, noise, t)
         v = scheduler.get_velocity(z_0, noise, t)
-        joined = torch.cat([z_t, z_id], 1)
-        prediction = networks.unet(
-            joined, t, encoder_hidden_states=style.tokens, class_labels=style.vector
-        ).sample.float()
-        return {"v": F.mse_loss(prediction, v)}
+        joined = sampling.join(z_t, z_id, style)
+        prediction = networks.unet(joined, t, encoder_hidden_states=style.tokens, class_labels=style.vector).sample
+        return {"v": F.mse_loss(prediction.float(), v)}
 
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:
         assert isinstance(average, ATDNetworks)

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from facesyn.banks import BankPicture, choose
-from facesyn.dataset.plan import batches, image_counts, image_name, make_plan, transfer_seed
+from facesyn.dataset.plan import batches, image_counts, make_plan
 from facesyn.dataset.recipe import LongTail, Recipe, load_recipe
 from facesyn.records import PromptRow
-from facesyn.seeds import derive_seed
-from facesyn.transfers import SourceFace, pair_randomly
+from facesyn.stages.transfers import SourceFace, image_name, pair_randomly, transfer_seed
 
 BANK = [BankPicture(f"{i}.png", Path(f"{i}.png"), {"gender": ("female", "male")[i % 2]}) for i in range(10)]
 
@@ -75,16 +74,13 @@ def test_plan_depends_on_the_seed_alone() -> None:
 def test_references_and_seeds_are_those_of_the_transfer_stage() -> None:
     recipe = load_recipe("demo")
     prompts = prompts_for(recipe)
-    sources = [
-        SourceFace(row.id, Path(f"{row.id}.png"), row.gender, derive_seed(recipe.seed, "transfer", row.id))
-        for row in prompts
-    ]
+    sources = [SourceFace(row.id, Path(f"{row.id}.png"), row.gender) for row in prompts]
     planned = [
         (image_name(row.id, number), reference, transfer_seed(recipe.seed, row.id, number))
         for row in make_plan(recipe, prompts, BANK, BANK)
         for number, reference in enumerate(row.references)
     ]
-    by_hand = [(pair.output, pair.reference_name, pair.seed) for pair in pair_randomly(sources, BANK, 6)]
+    by_hand = [(pair.output, pair.reference_name, pair.seed) for pair in pair_randomly(sources, BANK, 6, recipe.seed)]
     assert planned == by_hand
 
 

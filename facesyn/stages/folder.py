@@ -10,28 +10,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic
 
 from facesyn.errors import RecordError, RunError
-from facesyn.records import METADATA, RowType, format_row, parse_rows, write_bytes, write_rows
+from facesyn.records import METADATA, PictureType, format_row, parse_rows, write_bytes, write_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-class StageFolder(Generic[RowType]):
+class StageFolder(Generic[PictureType]):
     """`measured` are the fields of a row that are only known once the picture is there."""
 
-    def __init__(self, folder: Path, kind: type[RowType], measured: Sequence[str] = ()):
+    def __init__(self, folder: Path, kind: type[PictureType], measured: Sequence[str] = ()):
         self.folder = folder
         self.metadata = folder / METADATA
         self._measured = set(measured)
         if folder.exists() and not folder.is_dir():
             raise RunError(f"{folder} is a file, not a folder.", hint="Choose another output folder.")
-        self.done: dict[str, RowType] = {}
+        self.done: dict[str, PictureType] = {}
         if self.metadata.exists():
-            self.done = {str(getattr(row, "file_name")): row for row in self._read(kind)}  # noqa: B009
+            self.done = {row.file_name: row for row in self._read(kind)}
         elif folder.exists() and any(folder.iterdir()):
             raise RunError(f"{folder} is not empty and holds no {METADATA}.", hint="Choose an empty output folder.")
 
-    def _read(self, kind: type[RowType]) -> list[RowType]:
+    def _read(self, kind: type[PictureType]) -> list[PictureType]:
         text = self.metadata.read_text(encoding="utf-8")
         whole, _, torn = text.rpartition("\n")
         rows = list(parse_rows(whole.splitlines(), kind, str(self.metadata)))
@@ -39,38 +39,36 @@ class StageFolder(Generic[RowType]):
             write_rows(self.metadata, rows)
         return rows
 
-    def missing(self, rows: Sequence[RowType]) -> list[RowType]:
+    def missing(self, rows: Sequence[PictureType]) -> list[PictureType]:
         """The rows still to be made, in order. Raises RunError where a finished picture was made otherwise."""
         left = []
         for row in rows:
-            name = str(getattr(row, "file_name"))  # noqa: B009
-            before = self.done.get(name)
+            before = self.done.get(row.file_name)
             if before is None:
                 left.append(row)
             elif changed := self._differences(before, row):
                 raise RunError(
-                    f"{self.folder / name} was made with another {' and '.join(changed)}.",
+                    f"{self.folder / row.file_name} was made with another {' and '.join(changed)}.",
                     hint="Choose another output folder, or repeat the settings it was made with.",
                 )
         return left
 
-    def _differences(self, before: RowType, now: RowType) -> list[str]:
+    def _differences(self, before: PictureType, now: PictureType) -> list[str]:
         old, new = (row.model_dump(exclude_none=True, exclude=self._measured) for row in (before, now))
         return [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
 
-    def add(self, row: RowType, picture: "Image") -> None:
+    def add(self, row: PictureType, picture: "Image") -> None:
         """Write a picture, then its row."""
         from facesyn.imaging import encode_png
 
-        name = str(getattr(row, "file_name"))  # noqa: B009
-        path = self.folder / name
+        path = self.folder / row.file_name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, encode_png(picture))
         with open(self.metadata, "a", encoding="utf-8") as file:
             file.write(format_row(row))
             file.flush()
             os.fsync(file.fileno())
-        self.done[name] = row
+        self.done[row.file_name] = row
 
 
 def check_unique(names: Sequence[str], what: str) -> None:
