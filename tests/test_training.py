@@ -183,3 +183,33 @@ def test_the_embedded_landmarker_measures_yaw(renders: RenderedFaces) -> None:
     model = Landmarker.from_pretrained(resolve("mini", "landmarker"), local_files_only=True).eval()
     few = RenderedFaces(renders.images[:200], renders.labels[:200])
     assert measure_landmarker(model, few)["yaw_correlation"] > 0.95
+
+
+def test_atd_trains_with_a_judge_of_latents(renders: RenderedFaces, tmp_path: Path) -> None:
+    from facesyn.atd import ATDPipeline
+    from facesyn.models import resolve
+    from facesyn.training.atd import train_atd
+    from facesyn.training.latent_recogniser import train_latent_recogniser
+
+    vae = resolve("mini", "atd") / "vae"
+    few = RenderedFaces(renders.images[:160], renders.labels[:160])
+    brief = Settings(2, 16, 1e-3, threads=1, report_every=1, validate_every=2, warmup=1)
+    train_latent_recogniser(few, few, vae, tmp_path / "judge", brief, lambda line: None)
+    train_atd(few, few, vae, tmp_path / "atd", brief, lambda line: None, tmp_path / "judge" / "model")
+    lines = [json.loads(line) for line in (tmp_path / "atd" / "log.jsonl").read_text().splitlines()]
+    assert {"v", "identity", "leakage"} <= set(lines[0]) and "held_out_face_ssim" in lines[-1]
+    saved = ATDPipeline.from_pretrained(tmp_path / "atd" / "model")
+    assert saved.unet.config["in_channels"] == 3 * saved.vae.config["latent_channels"]
+
+
+def test_the_identity_judge_prefers_the_target_to_the_reference(tmp_path: Path) -> None:
+    from facesyn.identity.networks import Recogniser
+    from facesyn.training.atd import IdentityJudge
+
+    torch.manual_seed(0)
+    Recogniser(size=12, channels=8, stem_stride=1, widths=(16,), blocks=(1,)).save_pretrained(tmp_path)
+    judge = IdentityJudge(tmp_path)
+    target, reference = torch.randn(4, 8, 16, 16), torch.randn(4, 8, 16, 16)
+    right, wrong = judge(target, target, reference), judge(reference, target, reference)
+    assert right["identity"] < 1e-4 and right["leakage"] == 0
+    assert wrong["identity"] > 0.01 and wrong["leakage"] > 0.01

@@ -8,12 +8,13 @@ import typer
 
 
 class Trainable(StrEnum):
-    """What can be trained; the diffusion models need a trained autoencoder."""
+    """What can be trained; UFG, ATD and the latent recogniser need a trained autoencoder."""
 
     AUTOENCODER = "autoencoder"
     UFG = "ufg"
     ATD = "atd"
     RECOGNISER = "recogniser"
+    LATENT_RECOGNISER = "latent-recogniser"
     LANDMARKER = "landmarker"
 
 
@@ -22,6 +23,7 @@ _DEFAULTS = {  # steps, batch size, learning rate
     Trainable.UFG: (20_000, 32, 4e-4),
     Trainable.ATD: (20_000, 32, 4e-4),
     Trainable.RECOGNISER: (4000, 96, 3e-4),
+    Trainable.LATENT_RECOGNISER: (4000, 256, 6e-4),
     Trainable.LANDMARKER: (4000, 64, 1e-3),
 }
 
@@ -32,7 +34,11 @@ def train(
     held_out: Annotated[Path, typer.Option("--held-out", help="Folder of shards to validate on, never trained on.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder: checkpoint, log, samples, model.")],
     autoencoder: Annotated[
-        Path | None, typer.Option("--autoencoder", help="Folder of the autoencoder whose latents ufg and atd learn.")
+        Path | None, typer.Option("--autoencoder", help="Folder of the autoencoder whose latents are learned.")
+    ] = None,
+    judge: Annotated[
+        Path | None,
+        typer.Option("--judge", help="For atd: folder of a latent recogniser that joins the loss."),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps in all; ask for more to extend a run.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
@@ -69,7 +75,7 @@ def train(
         bf16=bf16,
         validate_every=validate_every,
     )
-    if what in (Trainable.UFG, Trainable.ATD) and autoencoder is None:
+    if what in (Trainable.UFG, Trainable.ATD, Trainable.LATENT_RECOGNISER) and autoencoder is None:
         raise UsageError(f"Training {what} needs --autoencoder.", hint="Train one with `facesyn train autoencoder`.")
     faces, unseen = read_shards(data), read_shards(held_out)
     torch.manual_seed(seed)
@@ -84,7 +90,11 @@ def train(
     elif what is Trainable.ATD and autoencoder is not None:
         from facesyn.training.atd import train_atd
 
-        train_atd(faces, unseen, autoencoder, output, settings, out.note)
+        train_atd(faces, unseen, autoencoder, output, settings, out.note, judge)
+    elif what is Trainable.LATENT_RECOGNISER and autoencoder is not None:
+        from facesyn.training.latent_recogniser import train_latent_recogniser
+
+        train_latent_recogniser(faces, unseen, autoencoder, output, settings, out.note)
     elif what is Trainable.RECOGNISER:
         from facesyn.training.recogniser import train_recogniser
 

@@ -28,9 +28,9 @@ class _Block(nn.Module):
         return self.body(x) + self.skip(x)
 
 
-def _trunk(channels: int, widths: tuple[int, ...], blocks: tuple[int, ...]) -> nn.Sequential:
+def _trunk(channels: int, widths: tuple[int, ...], blocks: tuple[int, ...], stem_stride: int = 2) -> nn.Sequential:
     layers: list[nn.Module] = [
-        nn.Conv2d(channels, widths[0], 3, 2, 1, bias=False),
+        nn.Conv2d(channels, widths[0], 3, stem_stride, 1, bias=False),
         nn.BatchNorm2d(widths[0]),
         nn.PReLU(widths[0]),
     ]
@@ -43,7 +43,7 @@ def _trunk(channels: int, widths: tuple[int, ...], blocks: tuple[int, ...]) -> n
 
 
 class Recogniser(ModelMixin, ConfigMixin):
-    """Embeds faces. Input (b, 3, size, size) in [-1, 1]; output (b, dim), not normalised."""
+    """Embeds faces. Input (b, channels, size, size), pictures in [-1, 1]; output (b, dim), not normalised."""
 
     @register_to_config
     def __init__(
@@ -53,12 +53,14 @@ class Recogniser(ModelMixin, ConfigMixin):
         widths: tuple[int, ...] = (32, 64, 128, 192),
         blocks: tuple[int, ...] = (1, 2, 2, 1),
         reduced: int = 64,
+        channels: int = 3,
+        stem_stride: int = 2,
     ):
         super().__init__()
-        self.trunk = _trunk(3, tuple(widths), tuple(blocks))
+        self.trunk = _trunk(channels, tuple(widths), tuple(blocks), stem_stride)
         side = size
-        for _ in range(len(widths) + 1):
-            side = (side + 1) // 2
+        for stride in (stem_stride, *(2 for _ in widths)):
+            side = -(-side // stride)
         self.reduce = nn.Sequential(nn.Conv2d(widths[-1], reduced, 1, bias=False), nn.BatchNorm2d(reduced))
         self.embed = nn.Linear(reduced * side * side, dim, bias=False)
         self.normalise = nn.BatchNorm1d(dim, affine=False)

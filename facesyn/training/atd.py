@@ -13,10 +13,12 @@ from torch import nn
 
 from facesyn.atd import ATDPipeline, StyleEncoder, sampling
 from facesyn.evaluation.transfer import compare_pictures
+from facesyn.identity.networks import Recogniser
 from facesyn.rendered import RenderedFaces, StylePairs
+from facesyn.training.latent_recogniser import latent_crop
 from facesyn.training.latents import encode_faces
 from facesyn.training.loop import Losses, Run, Settings
-from facesyn.training.schedule import draw_timesteps, new_scheduler
+from facesyn.training.schedule import clean_estimate, draw_timesteps, new_scheduler
 from facesyn.training.sheets import write_sheet
 
 
@@ -35,6 +37,27 @@ class ATDNetworks(nn.Module):
     def __init__(self, unet: UNet2DConditionModel, style_encoder: StyleEncoder):
         super().__init__()
         self.unet, self.style_encoder = unet, style_encoder
+
+
+class IdentityJudge:
+    """Identity as a loss: near the true picture of the same person, not near the reference's person.
+
+    The weight does not fall with noise: source and reference tell nearly all of z_0, so the estimate is close at any t.
+    """
+
+    LIKENESS, LEAKAGE, MARGIN = 0.1, 0.05, 0.2
+
+    def __init__(self, folder: Path):
+        self.recogniser = Recogniser.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
+
+    def __call__(self, estimate: torch.Tensor, target: torch.Tensor, reference: torch.Tensor) -> Losses:
+        """Latents (b, c, h, w), of which only `estimate` gets gradients."""
+        made, wanted, shown = (
+            F.normalize(self.recogniser(latent_crop(latents)).float()) for latents in (estimate, target, reference)
+        )
+        to_target, to_reference, truly = ((a * b).sum(1) for a, b in ((made, wanted), (made, shown), (wanted, shown)))
+        leaked = F.relu(to_reference - truly.clamp_min(self.MARGIN))  # no further than the true picture is
+        return {"identity": self.LIKENESS * (1 - to_target).mean(), "leakage": self.LEAKAGE * leaked.mean()}
 
 
 def new_atd(vae: AutoencoderKL, channels: tuple[int, int] = (96, 192)) -> ATDNetworks:
@@ -67,9 +90,14 @@ def train_atd(
     folder: Path,
     settings: Settings,
     report: Callable[[str], None],
+    judge_folder: Path | None = None,
     drops: Drops = Drops(),
 ) -> bool:
-    """Train in `folder`; the averaged model is saved as `folder/model` (ATD folder format) at every validation."""
+    """Train in `folder`; the averaged model is saved as `folder/model` (ATD folder format) at every validation.
+
+    `judge_folder` holds a recogniser of the autoencoder's latents (`facesyn.training.latent_recogniser`); with it, the
+    loss also asks for the target's identity in the estimate of z_0, and turns away from the reference's.
+    """
     vae = (
         AutoencoderKL.from_pretrained(vae_folder, local_files_only=True, use_safetensors=True)
         .eval()
@@ -79,6 +107,7 @@ def train_atd(
     pairs, held_out_pairs = StylePairs.of(faces), StylePairs.of(held_out)
     scheduler = new_scheduler()
     networks = new_atd(vae)
+    judge = None if judge_folder is None else IdentityJudge(judge_folder)
     run = Run(folder, networks, settings)
 
     def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
@@ -101,7 +130,12 @@ def train_atd(
         v = scheduler.get_velocity(z_0, noise, t)
         joined = sampling.join(z_t, z_id, style)
         prediction = networks.unet(joined, t, encoder_hidden_states=style.tokens, class_labels=style.vector).sample
-        return {"v": F.mse_loss(prediction.float(), v)}
+        terms = {"v": F.mse_loss(prediction.float(), v)}
+        if judge is not None:
+            whole = ~(no_style | no_identity)
+            estimate = clean_estimate(scheduler, z_t, prediction.float(), t)
+            return {**terms, **judge(estimate[whole], z_0[whole], z_ref[whole])}
+        return terms
 
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:
         assert isinstance(average, ATDNetworks)

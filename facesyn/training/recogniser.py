@@ -43,38 +43,46 @@ def contrast(embeddings: torch.Tensor, identities: torch.Tensor) -> torch.Tensor
     return -(log_share * positive).sum(1).div(positive.sum(1)).mean()
 
 
+class IdentityBatches:
+    """Draws batches of `PER_IDENTITY` pictures a person, half of them from one cell, whose strangers look alike."""
+
+    def __init__(self, faces: RenderedFaces, batch_size: int):
+        self._members: dict[str, list[int]] = defaultdict(list)
+        cells: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for index, label in enumerate(faces.labels):
+            if not self._members[label["identity"]]:
+                cells[label["ethnicity"], label["gender"], label["age_interval"]].append(label["identity"])
+            self._members[label["identity"]].append(index)
+        self._everyone, self._cells = list(self._members), list(cells.values())
+        self._people = batch_size // PER_IDENTITY
+
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, torch.Tensor]:
+        """Indices of faces, and whose they are, numbered within the batch."""
+        pool = self._everyone if rng.random() < 0.5 else self._cells[rng.integers(len(self._cells))]
+        chosen = rng.choice(len(pool), min(self._people, len(pool)), replace=False)
+        members = [rng.permutation(self._members[pool[c]])[:PER_IDENTITY] for c in chosen]
+        return np.concatenate(members), torch.arange(len(chosen)).repeat_interleave(PER_IDENTITY)
+
+
 def train_recogniser(
     faces: RenderedFaces, held_out: RenderedFaces, folder: Path, settings: Settings, report: Callable[[str], None]
 ) -> bool:
-    """Contrast identities of `faces`, of `PER_IDENTITY` pictures or more each; saved as `folder/model` at validations.
-
-    Half of the batches hold one cell only, whose strangers look most alike.
-    """
-    members: dict[str, list[int]] = defaultdict(list)
-    cells: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for index, label in enumerate(faces.labels):
-        if not members[label["identity"]]:
-            cells[label["ethnicity"], label["gender"], label["age_interval"]].append(label["identity"])
-        members[label["identity"]].append(index)
-    everyone, by_cell = list(members), list(cells.values())
-    people = settings.batch_size // PER_IDENTITY
+    """Contrast identities, of `PER_IDENTITY` pictures or more each; saved as `folder/model` at validations."""
+    batches = IdentityBatches(faces, settings.batch_size)
     model = Recogniser()
     run = Run(folder, model, settings)
 
     def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
-        pool = everyone if rng.random() < 0.5 else by_cell[rng.integers(len(by_cell))]
-        chosen = rng.choice(len(pool), min(people, len(pool)), replace=False)
-        indices = np.concatenate([rng.permutation(members[pool[c]])[:PER_IDENTITY] for c in chosen])
+        indices, identities = batches.draw(rng)
         pictures = _jitter(faces.batch(indices, rng.random(len(indices)) < 0.5), rng)
         embeddings = F.normalize(model(recognition_crop(pictures)).float())
         with torch.autocast("cpu", enabled=False):
-            identities = torch.arange(len(chosen)).repeat_interleave(PER_IDENTITY)
             return {"contrast": contrast(embeddings, identities)}
 
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:
         assert isinstance(average, Recogniser)
         average.save_pretrained(folder / "model")
-        return measure_recogniser(average, held_out)
+        return verification_figures(embed_faces(average, held_out), held_out)
 
     return run.go(losses, validate, report)
 
@@ -89,9 +97,8 @@ def embed_faces(model: Recogniser, faces: RenderedFaces, batch_size: int = 64) -
     return torch.cat(parts).numpy()
 
 
-def measure_recogniser(model: Recogniser, faces: RenderedFaces) -> dict[str, float]:
-    """TAR at an FMR of 1 % over all pairs, over pairs of |yaw| < 30°, and the threshold."""
-    embeddings = embed_faces(model, faces)
+def verification_figures(embeddings: np.ndarray, faces: RenderedFaces) -> dict[str, float]:
+    """TAR at an FMR of 1 % over all pairs of `faces`, over pairs of |yaw| < 30°, and the threshold."""
     names = np.array([label["identity"] for label in faces.labels])
     genuine, impostor = genuine_impostor(embeddings, names)
     threshold = threshold_at_fmr(impostor, 0.01)
