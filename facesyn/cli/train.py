@@ -8,22 +8,24 @@ import typer
 
 
 class Trainable(StrEnum):
-    """What can be trained; UFG, ATD and the latent recogniser need a trained autoencoder."""
+    """What can be trained; all but the first and the last two need a trained autoencoder."""
 
     AUTOENCODER = "autoencoder"
+    DECODER = "decoder"
     UFG = "ufg"
     ATD = "atd"
-    RECOGNISER = "recogniser"
     LATENT_RECOGNISER = "latent-recogniser"
+    RECOGNISER = "recogniser"
     LANDMARKER = "landmarker"
 
 
 _DEFAULTS = {  # steps, batch size, learning rate
     Trainable.AUTOENCODER: (20_000, 4, 1e-3),
+    Trainable.DECODER: (5000, 4, 1e-3),
     Trainable.UFG: (20_000, 32, 4e-4),
     Trainable.ATD: (20_000, 32, 4e-4),
+    Trainable.LATENT_RECOGNISER: (3000, 192, 6e-4),
     Trainable.RECOGNISER: (4000, 96, 3e-4),
-    Trainable.LATENT_RECOGNISER: (4000, 256, 6e-4),
     Trainable.LANDMARKER: (4000, 64, 1e-3),
 }
 
@@ -38,7 +40,7 @@ def train(
     ] = None,
     judge: Annotated[
         Path | None,
-        typer.Option("--judge", help="For atd: folder of a latent recogniser that joins the loss."),
+        typer.Option("--judge", help="Folder of a recogniser that joins the loss: for atd of latents."),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps in all; ask for more to extend a run.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
@@ -75,14 +77,19 @@ def train(
         bf16=bf16,
         validate_every=validate_every,
     )
-    if what in (Trainable.UFG, Trainable.ATD, Trainable.LATENT_RECOGNISER) and autoencoder is None:
+    alone = (Trainable.AUTOENCODER, Trainable.RECOGNISER, Trainable.LANDMARKER)
+    if what not in alone and autoencoder is None:
         raise UsageError(f"Training {what} needs --autoencoder.", hint="Train one with `facesyn train autoencoder`.")
     faces, unseen = read_shards(data), read_shards(held_out)
     torch.manual_seed(seed)
     if what is Trainable.AUTOENCODER:
         from facesyn.training.autoencoder import train_autoencoder
 
-        train_autoencoder(faces, unseen, output, settings, out.note)
+        train_autoencoder(faces, unseen, output, settings, out.note, judge)
+    elif what is Trainable.DECODER and autoencoder is not None:
+        from facesyn.training.autoencoder import train_decoder
+
+        train_decoder(faces, unseen, autoencoder, output, settings, out.note, judge)
     elif what is Trainable.UFG and autoencoder is not None:
         from facesyn.training.ufg import train_ufg
 

@@ -1,5 +1,6 @@
 """Training of the latent autoencoder, a plain diffusers `AutoencoderKL`, on rendered faces."""
 
+import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -9,11 +10,14 @@ from diffusers import AutoencoderKL
 from torch import nn
 
 from facesyn.evaluation.measures import psnr, ssim_map
+from facesyn.identity.networks import Recogniser
 from facesyn.rendered import RenderedFaces
+from facesyn.training.latents import encode_faces
 from facesyn.training.loop import Losses, Run, Settings
 
 KL_WEIGHT = 1e-6
 SSIM_WEIGHT = 0.1
+PERCEPTUAL_WEIGHT = 0.05
 
 
 def new_autoencoder(size: int = 128, latent_channels: int = 8) -> AutoencoderKL:
@@ -30,10 +34,49 @@ def new_autoencoder(size: int = 128, latent_channels: int = 8) -> AutoencoderKL:
     )
 
 
-def _crops(pictures: torch.Tensor, side: int, rng: np.random.Generator) -> torch.Tensor:
-    limit = pictures.shape[-1] - side
-    corners = rng.integers(0, limit // 8 + 1, (len(pictures), 2)) * 8
+class Perception(nn.Module):
+    """Distance between pictures as a recogniser sees them: in the activations of its first layers.
+
+    Eyes and lips cover few pixels, and a plain pixel loss lets them go; identity hangs on them. Any recogniser will
+    do, but its own opinion of the results is biased from then on.
+    """
+
+    LAYERS = (2, 3, 5)
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        trunk = Recogniser.from_pretrained(folder, local_files_only=True).trunk
+        self.layers = trunk[: self.LAYERS[-1] + 1].eval().requires_grad_(False)
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Mean absolute difference over layers; `a`, `b`: (n, 3, h, w) in [-1, 1]."""
+        terms = []
+        for number, layer in enumerate(self.layers):
+            a, b = layer(a), layer(b)
+            if number in self.LAYERS:
+                terms.append((a.float() - b.float()).abs().mean())
+        return torch.stack(terms).mean()
+
+
+def _corners(side: int, size: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """(count, 2) upper left corners of crops, multiples of 8; every second one is near the middle, with the face."""
+    limit = (size - side) // 8
+    corners = rng.integers(0, limit + 1, (count, 2))
+    corners[::2] = (limit / 2 + rng.uniform(-limit / 4, limit / 4, corners[::2].shape)).round()
+    return corners * 8
+
+
+def _crops(pictures: torch.Tensor, corners: np.ndarray, side: int) -> torch.Tensor:
     return torch.stack([p[:, y : y + side, x : x + side] for p, (y, x) in zip(pictures, corners, strict=True)])
+
+
+def reconstruction(decoded: torch.Tensor, pictures: torch.Tensor, perception: Perception | None) -> Losses:
+    """Loss terms of decoded pictures (n, 3, h, w) against the true ones, both in [-1, 1]."""
+    similarity = ssim_map((decoded + 1) / 2, (pictures + 1) / 2).mean()
+    terms = {"l1": (decoded - pictures).abs().mean(), "ssim": SSIM_WEIGHT * (1 - similarity)}
+    if perception is not None:
+        terms["perceptual"] = PERCEPTUAL_WEIGHT * perception(decoded, pictures)
+    return terms
 
 
 def train_autoencoder(
@@ -42,15 +85,18 @@ def train_autoencoder(
     folder: Path,
     settings: Settings,
     report: Callable[[str], None],
+    recogniser_folder: Path | None = None,
     crop_share: float = 0.6,
 ) -> bool:
     """Train in `folder`; the averaged model is saved as a diffusers folder `folder/vae` at every validation.
 
     For the first `crop_share` of the steps it learns from half-size crops (four times as many, for the same cost).
+    With a recogniser of pictures in `recogniser_folder`, the loss also compares what its first layers see.
     Saved with `scaling_factor` = 1 / standard deviation of the latents, measured on `faces`.
     """
     size = faces.images.shape[1]
     model = new_autoencoder(size)
+    perception = None if recogniser_folder is None else Perception(recogniser_folder)
     run = Run(folder, model, settings)
 
     def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
@@ -59,15 +105,10 @@ def train_autoencoder(
         indices = rng.integers(0, len(faces), count)
         pictures = faces.batch(indices, rng.random(count) < 0.5)
         if crops:
-            pictures = _crops(pictures, size // 2, rng)
+            pictures = _crops(pictures, _corners(size // 2, size, count, rng), size // 2)
         posterior = model.encode(pictures).latent_dist
         decoded = model.decode(posterior.sample(generator)).sample.float()
-        similarity = ssim_map((decoded + 1) / 2, (pictures + 1) / 2).mean()
-        return {
-            "l1": (decoded - pictures).abs().mean(),
-            "ssim": SSIM_WEIGHT * (1 - similarity),
-            "kl": KL_WEIGHT * posterior.kl().mean(),
-        }
+        return {**reconstruction(decoded, pictures, perception), "kl": KL_WEIGHT * posterior.kl().mean()}
 
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:
         assert isinstance(average, AutoencoderKL)
@@ -76,6 +117,48 @@ def train_autoencoder(
         average.register_to_config(scaling_factor=float(1 / std))
         average.save_pretrained(folder / "vae")
         return figures | {"latent_std": float(std)}
+
+    return run.go(losses, validate, report)
+
+
+def train_decoder(
+    faces: RenderedFaces,
+    held_out: RenderedFaces,
+    vae_folder: Path,
+    folder: Path,
+    settings: Settings,
+    report: Callable[[str], None],
+    recogniser_folder: Path | None = None,
+    crop_share: float = 0.7,
+) -> bool:
+    """Train the decoder of a trained autoencoder further; its latents, and what others learned of them, stay valid.
+
+    Crops and `recogniser_folder` as in `train_autoencoder`; saved as `folder/vae` at every validation.
+    """
+    size = faces.images.shape[1]
+    model = AutoencoderKL.from_pretrained(vae_folder, local_files_only=True, use_safetensors=True)
+    latents = encode_faces(vae_folder, faces, folder / "latents.npz", report)
+    decoder = nn.ModuleDict({"post_quant_conv": model.post_quant_conv, "decoder": model.decoder})
+    perception = None if recogniser_folder is None else Perception(recogniser_folder)
+    run = Run(folder, decoder, settings)
+
+    def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
+        crops = run.step < settings.steps * crop_share
+        count = settings.batch_size * (4 if crops else 1)
+        indices, flip = rng.integers(0, len(faces), count), rng.integers(0, 2, count)
+        pictures = faces.batch(indices, flip.astype(bool))
+        z = latents[torch.from_numpy(flip), torch.from_numpy(indices)].float() / model.config["scaling_factor"]
+        if crops:
+            corners = _corners(size // 2, size, count, rng)
+            pictures, z = _crops(pictures, corners, size // 2), _crops(z, corners // 8, size // 16)
+        return reconstruction(model.decode(z).sample.float(), pictures, perception)
+
+    def validate(average: nn.Module, step: int) -> Mapping[str, float]:
+        assert isinstance(average, nn.ModuleDict)
+        whole = copy.copy(model)  # the encoder is shared
+        whole._modules = {**model._modules, **average._modules}
+        whole.save_pretrained(folder / "vae")
+        return measure_autoencoder(whole, held_out, limit=200)
 
     return run.go(losses, validate, report)
 
