@@ -2,7 +2,7 @@
 
     python -m facesyn.training.release RUNS BANK_RENDERS backends/mini
 
-`RUNS` holds the run folders `ufg`, `atd`, `recogniser` and `landmarker`; `BANK_RENDERS` holds shards of people and
+`RUNS` holds the run folders `decoder`, `ufg`, `atd`, `recogniser` and `landmarker`; `BANK_RENDERS` holds shards of people and
 styles used for nothing else.
 """
 
@@ -35,6 +35,7 @@ def release(runs: Path, renders: Path, bundle: Path) -> None:
     for part in ("ufg", "atd", "recogniser", "landmarker"):
         release_model(runs / part / "model", bundle / part)
         if part in SETTINGS:
+            release_model(runs / "decoder" / "vae", bundle / part / "vae")  # better than the one they were trained with
             _write(bundle / part / "facesyn.json", json.dumps(SETTINGS[part], indent=2) + "\n")
     faces = read_shards(renders)
     write_edges(faces, bundle / "edges")
