@@ -5,7 +5,6 @@ handed to that package, and struck out of everything that the server says.
 """
 
 import asyncio
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ _LOCAL = ("localhost", "127.0.0.1", "::1")
 _CANNOT = (400, 415, 422, 500, 501)
 """How servers answer to a `response_format` they do not know; llama.cpp's says 500."""
 _PROBE_RETRIES = 2
+_SHORTEST_KEY = 8
 _BOUNDS = ("minLength", "maxLength", "minItems", "maxItems")
 """Keywords that some servers refuse in an enforced schema."""
 
@@ -96,20 +96,20 @@ class Server:
             api_key=self._key or "none", base_url=self.url, timeout=self._timeout, max_retries=self._retries
         ) as client:
 
-            async def one(request: Request, structure: Structure) -> Answer:
+            async def one(request: Request) -> Answer:
                 async with limit:
-                    return await self._answer(client, request, structure)
+                    return await self._answer(client, request, self._structure or STRUCTURES[-1])
 
             try:
-                structure = self._structure or await self._find_structure(client, requests[0])
-                return list(await asyncio.gather(*(one(request, structure) for request in requests)))
+                first = [] if self._structure else [await self._find_structure(client, requests[0])]
+                return first + list(await asyncio.gather(*map(one, requests[len(first) :])))
             except openai.OpenAIError as error:
                 raise self._explain(error) from None  # its traceback may quote what was sent
             except ValueError:
                 raise self._alien() from None
 
-    async def _find_structure(self, client: Any, request: Request) -> Structure:
-        """The first structure to which the server gives JSON; the last one where it never does."""
+    async def _find_structure(self, client: Any, request: Request) -> Answer:
+        """Settle on the first structure to which the server gives JSON, else the last; the answer to the request."""
         impatient = client.with_options(max_retries=min(self._retries, _PROBE_RETRIES))
         for structure in STRUCTURES:
             try:
@@ -122,7 +122,7 @@ class Server:
                 break
         self._structure = structure
         self._cache.put(self.url, self._about, {"structure": structure})
-        return structure
+        return answer
 
     async def _answer(self, client: Any, request: Request, structure: Structure) -> Answer:
         payload = self._payload(request, structure)
@@ -171,8 +171,7 @@ class Server:
             "plain": None,
         }
         if structure != "json_schema":
-            described = json.dumps(request.schema, ensure_ascii=False)
-            system = {**system, "content": f"{system['content']}\n\nThe JSON schema of the answer:\n{described}"}
+            system = {**system, "content": f"{system['content']}\n\n{request.attributes_in_words}"}
         payload = {
             "model": self._model,
             "messages": [system, user],
@@ -217,7 +216,8 @@ class Server:
         return f"The server {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     def _struck(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if self._key else text
+        # A stand-in such as "x", for servers that want none, is no secret and would be found in ordinary words.
+        return text.replace(self._key, "[key]") if len(self._key) >= _SHORTEST_KEY else text
 
 
 def _without_bounds(schema: Any) -> Any:

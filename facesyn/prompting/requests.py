@@ -40,6 +40,20 @@ class Request:
     def messages(self) -> list[dict[str, str]]:
         return [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]
 
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Attribute → its part of the schema."""
+        return self.schema["properties"]["people"]["items"]["properties"]["attributes"]["properties"]
+
+    @property
+    def attributes_in_words(self) -> str:
+        """For a model that is not shown the schema: a line per attribute with the words it may have."""
+        lines = [
+            f"{name}: {' | '.join(map(str, kind.get('enum', ['a few words'])))}"
+            for name, kind in self.attributes.items()
+        ]
+        return "The attributes and their words:\n" + "\n".join(lines)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -114,8 +128,7 @@ class Requests:
             found = found.get("people", [found])
         if not isinstance(found, list):
             return [Rejection("unreadable")] * request.wanted
-        schema = request.schema["properties"]["people"]["items"]["properties"]["attributes"]["properties"]
-        read = [_description(each, schema) for each in found[: request.wanted]]
+        read = [_description(each, request.attributes) for each in found[: request.wanted]]
         return read + [Rejection("missing")] * (request.wanted - len(read))
 
     def _answer_schema(self, cell: Cell, count: int, ages: list[int]) -> dict[str, Any]:

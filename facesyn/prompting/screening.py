@@ -221,7 +221,7 @@ class Screen:
     def _otherwise(self, sentence: str, attributes: Mapping[str, Any]) -> Rejection | None:
         """An attribute of which the sentence says another word of its vocabulary."""
         for name, pattern in self._attributes.items():
-            has = str(attributes.get(name, "")).lower()
+            has = _plain(str(attributes.get(name, "")))
             for match in pattern.finditer(sentence):
                 said = _plain(match[1])
                 if has and said not in has and has not in said:

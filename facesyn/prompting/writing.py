@@ -183,8 +183,8 @@ def write_with_model(
                     slot.facts = answer.facts
                     if isinstance(found, Rejection):
                         slot.reject(attempt, found)
-                    else:
-                        advance(writing.offer(slot, attempt, found))
+                    elif writing.offer(slot, attempt, found):
+                        advance()
         for slot in slots:
             if slot.row is None:
                 writing.fill(slot)
