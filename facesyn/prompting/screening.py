@@ -175,15 +175,14 @@ class Screen:
         for age in stated:
             if age not in interval:
                 return Rejection("age", str(age))
+        ages = stated or range(interval.low, interval.high + 1)
         for name, number in _DECADE.findall(sentence):
             first = int(number) if number else 10 * (DECADES.index(name.lower()) + 2)
-            decade = range(first, first + 10)
-            ages = stated or range(interval.low, interval.high + 1)
-            if not any(age in decade for age in ages):
+            if not any(age in range(first, first + 10) for age in ages):
                 return Rejection("age", name or f"{number}s")
         for allowed, pattern in self._ages:
             found = pattern.search(sentence)
-            if found and (allowed.high < interval.low or interval.high < allowed.low):
+            if found and not any(age in allowed for age in ages):
                 return Rejection("age", found[0])
         return Rejection("age", "not said") if must_say and not stated else None
 

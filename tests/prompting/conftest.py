@@ -21,6 +21,7 @@ NEEDS = "needs llama-cpp-python (pip install 'facesyn[llamacpp]')"
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Script], ScriptedServer]]:
     """Start a server with that script; the openai backend is pointed to it, with a key."""
+    pytest.importorskip("openai", reason="needs the openai package (pip install 'facesyn[openai]')")
     with ExitStack() as running:
 
         def start(script: Script) -> ScriptedServer:
