@@ -105,7 +105,7 @@ class LlamaCppWriter:
             self._llama.reset()  # else the numbers depend on what of the last request is reused
             try:
                 answer = self._llama.create_chat_completion(
-                    messages=request.messages,
+                    messages=request.messages(schema_in_words=True),
                     # llama.cpp knows the schema under this name only; `json_schema` is ignored without a word
                     response_format={"type": "json_object", "schema": request.schema},
                     seed=request.seed,

@@ -161,7 +161,6 @@ class Server:
         await asyncio.sleep(self._next - self._interval - now)
 
     def _payload(self, request: Request, structure: Structure) -> dict[str, Any]:
-        system, user = request.messages
         formats: dict[str, Any] = {
             "json_schema": {
                 "type": "json_schema",
@@ -170,11 +169,9 @@ class Server:
             "json_object": {"type": "json_object", "schema": request.schema},
             "plain": None,
         }
-        if structure != "json_schema":
-            system = {**system, "content": f"{system['content']}\n\n{request.attributes_in_words}"}
         payload = {
             "model": self._model,
-            "messages": [system, user],
+            "messages": request.messages(schema_in_words=structure != "json_schema"),
             "seed": request.seed,
             "response_format": formats[structure],
             **self._extra,

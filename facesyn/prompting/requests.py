@@ -36,9 +36,10 @@ class Request:
     seed: int
     """In [0, 2**31), which every server takes."""
 
-    @property
-    def messages(self) -> list[dict[str, str]]:
-        return [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]
+    def messages(self, *, schema_in_words: bool) -> list[dict[str, str]]:
+        """For a chat. A model that sees no schema, only feels one in its sampling or none at all, wants it in words."""
+        system = f"{self.system}\n\n{self._attributes_in_words}" if schema_in_words else self.system
+        return [{"role": "system", "content": system}, {"role": "user", "content": self.user}]
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -46,8 +47,8 @@ class Request:
         return self.schema["properties"]["people"]["items"]["properties"]["attributes"]["properties"]
 
     @property
-    def attributes_in_words(self) -> str:
-        """For a model that is not shown the schema: a line per attribute with the words it may have."""
+    def _attributes_in_words(self) -> str:
+        """A line per attribute with the words it may have."""
         lines = [
             f"{name}: {' | '.join(map(str, kind.get('enum', ['a few words'])))}"
             for name, kind in self.attributes.items()

@@ -36,9 +36,9 @@ SAID_OF = {
 """Attributes said right before a noun, so that a sentence can be held against them."""
 
 _PIECE = re.compile(r"'(?:s|t|re|ve|m|ll|d)\b|[^\W\d_]+|\d|[^\s\w]+|_+")
-_AGE = re.compile(r"\b(\d{1,3})[\s-]*(?:years?|yrs?)\b|\bage[ds]?\s+(?:of\s+)?(\d{1,3})\b", re.IGNORECASE)
+_AGE = re.compile(r"\b(\d{1,3})[\s-]*(?:years?|yrs?)\b|\bage[ds]?\s+(?:of\s+)?(\d{1,3})\b")
 _NUMBER = re.compile(r"(?<![\w.,/-])(\d{2,3})(?![\w/-]|[.,]\d)")
-_DECADE = re.compile(rf"\b(?:({'|'.join(DECADES)})|([1-9]0)s)\b", re.IGNORECASE)
+_DECADE = re.compile(rf"\b(?:({'|'.join(DECADES)})|([1-9]0)s)\b")
 _CAPITALISED = re.compile(r"[A-Z][\w'’]+(?:[\s-]+(?:(?:de|da|van|von|der|al|bin|el|of)\s+)?[A-Z][\w'’]+)+")
 _LIKE_A_NAME = re.compile(r"\b(?:like|named|called|as|resembling|à la)\s+((?!A\b|An\b|The\b)[A-Z][\w'’]+)")
 
@@ -141,7 +141,7 @@ class Screen:
         said = " ".join([*known, *words.not_names])
         self._no_names = formulation.template_words() | frozenset(re.findall(r"\w+", said.lower()))
         self._attributes = {
-            name: re.compile(rf"\b({_alternatives(found)})[\s-]+(?:{SAID_OF[name]})\b", re.IGNORECASE)
+            name: re.compile(rf"\b({_alternatives(found)})[\s-]+(?:{SAID_OF[name]})\b")
             for name, found in formulation.vocabulary_words().items()
             if name in SAID_OF and found
         }
@@ -154,17 +154,18 @@ class Screen:
         With `must_say` a sentence that leaves out age, gender or ethnicity is rejected too; without, only one that
         contradicts. `attributes` are held against the sentence where they are given.
         """
-        text = ", ".join([sentence, *map(str, (attributes or {}).values())])
+        said = sentence.lower()
+        text = ", ".join([said, *(str(value).lower() for value in (attributes or {}).values())])
         for reason, pattern in self._lists:
             if found := pattern.search(text):
                 return Rejection(reason, found[0])
         return (
-            self._age(sentence, cell, must_say)
-            or self._gender(sentence, cell, must_say)
-            or self._ethnicity(sentence, cell, must_say)
+            self._age(said, cell, must_say)
+            or self._gender(said, cell, must_say)
+            or self._ethnicity(said, cell, must_say)
             or self._name(sentence)
-            or _length(sentence)
-            or (self._otherwise(sentence, attributes) if attributes else None)
+            or _length(said)
+            or (self._otherwise(said, attributes) if attributes else None)
         )
 
     def _age(self, sentence: str, cell: Cell, must_say: bool) -> Rejection | None:
@@ -177,7 +178,7 @@ class Screen:
                 return Rejection("age", str(age))
         ages = stated or range(interval.low, interval.high + 1)
         for name, number in _DECADE.findall(sentence):
-            first = int(number) if number else 10 * (DECADES.index(name.lower()) + 2)
+            first = int(number) if number else 10 * (DECADES.index(name) + 2)
             if not any(age in range(first, first + 10) for age in ages):
                 return Rejection("age", name or f"{number}s")
         for allowed, pattern in self._ages:
@@ -188,7 +189,7 @@ class Screen:
 
     def _gender(self, sentence: str, cell: Cell, must_say: bool) -> Rejection | None:
         asked = cell.gender.lower()
-        listed = [key for key, (words, _) in self._genders.items() if asked == key or asked in words]
+        listed = [key for key, (words, _) in self._genders.items() if asked == key.lower() or asked in words]
         own = [word for key in listed for word in self._genders[key][0]] or [asked, "person", "adult"]
         for key, (words, traits) in self._genders.items():
             if key not in listed and (found := _phrases([*words, *(traits if listed else ())]).search(sentence)):
@@ -249,17 +250,17 @@ def _length(sentence: str) -> Rejection | None:
 
 
 def _phrases(words: Iterable[str]) -> re.Pattern[str]:
-    """Finds any of the words as a whole, the longest first; a space also finds hyphens."""
+    """Finds any of the words as a whole in a text of lower case, the longest first; a space also finds hyphens."""
     return _compiled(frozenset(words))
 
 
 @lru_cache(maxsize=256)
 def _compiled(words: frozenset[str]) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w)(?:{_alternatives(words)})(?!\w)", re.IGNORECASE)
+    return re.compile(rf"(?<!\w)(?:{_alternatives(words)})(?!\w)")
 
 
 def _alternatives(words: Iterable[str]) -> str:
-    longest_first = sorted(words, key=lambda word: (-len(word), word))
+    longest_first = sorted(map(str.lower, words), key=lambda word: (-len(word), word))
     return (
         "|".join(re.escape(word).replace(r"\ ", r"[\s-]+").replace(r"\-", r"[\s-]+") for word in longest_first)
         or r"(?!)"

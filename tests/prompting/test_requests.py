@@ -44,7 +44,7 @@ def test_a_request_says_the_cell_and_draws_people() -> None:
     lines = [line for line in asked.user.splitlines() if "year old Caucasian woman; face: " in line]
     assert len(set(lines)) == 3
     assert "- said already" in asked.user and "rejected for: age." in asked.user
-    assert [message["role"] for message in asked.messages] == ["system", "user"]
+    assert [message["role"] for message in asked.messages(schema_in_words=False)] == ["system", "user"]
     assert "rejected" not in request(3).user
 
 
@@ -60,7 +60,8 @@ def test_the_schema_holds_attributes_to_the_cell() -> None:
     people = asked.schema["properties"]["people"]
     assert people["minItems"] == people["maxItems"] == 2
     assert people["items"]["required"] == ["attributes", "sentence"]
-    assert "dark brown" in request(1, Cell("African", "male", AgeInterval(18, 29))).attributes_in_words
+    system, _ = asked.messages(schema_in_words=True)
+    assert "build: slim | average | full" in system["content"]
 
 
 def test_what_templates_draw_is_what_models_may_choose() -> None:

@@ -28,7 +28,7 @@ def write_tiny_gguf(file: Path, seed: int = 0) -> Path:
     # Column 0 is a constant that says how willingly a token is chosen: whole words, and the end of a string.
     embedding, output = weights(len(pieces), WIDTH), weights(len(pieces), WIDTH)
     embedding[:, 0] = 1.0
-    output[:, 0] = [2.0 if len(piece) > 2 or piece == '"' else 0.0 for piece in pieces]
+    output[:, 0] = [4.0 if piece == '"' else 2.0 if len(piece) > 2 else 0.0 for piece in pieces]
     output[:259, 0] = -1.0
 
     writer = gguf.GGUFWriter(str(file), "llama")
