@@ -45,11 +45,11 @@ class OpenAIWriter:
         extra: Mapping[str, Any] | None = None,
     ):
         from .cache import AnswerCache
-        from .server import STRUCTURES, Server, base_url
+        from .server import STRUCTURES, Server, base_url, public
 
         if not model:
             raise UsageError(
-                "The openai backend needs a model.", hint=f"Name one that {base_url()} offers: --model NAME"
+                "The openai backend needs a model.", hint=f"Name one that {public(base_url())} offers: --model NAME"
             )
         if structured not in ("auto", *STRUCTURES):
             raise UsageError(f"There is no {structured!r} way to ask.", hint=f"One of: auto, {', '.join(STRUCTURES)}.")
@@ -94,7 +94,7 @@ class OpenAIWriter:
             yield from write_with_model(
                 self._formulation,
                 cells,
-                lambda requests: iter(self._server.complete(requests)),
+                self._server.complete,
                 seed=seed,
                 first=first,
                 facts=self._facts,

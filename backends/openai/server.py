@@ -6,7 +6,7 @@ handed to that package, and struck out of everything that the server says.
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -36,6 +36,12 @@ _BOUNDS = ("minLength", "maxLength", "minItems", "maxItems")
 
 def base_url() -> str:
     return os.environ.get("OPENAI_BASE_URL", "").rstrip("/") or OFFICIAL
+
+
+def public(url: str) -> str:
+    """An address without a user, password or query that it may hold."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 @dataclass
@@ -85,12 +91,17 @@ class Server:
         if os.environ.get("FACESYN_OFFLINE") and not local:
             raise BackendError(f"facesyn is offline, and {self._name} is not.", hint="unset FACESYN_OFFLINE")
 
-    def complete(self, requests: Sequence[Request]) -> list[Answer]:
-        """The answers, in the order of the requests. Raises BackendError where one cannot be had; others are cached."""
-        return asyncio.run(self._complete(requests))
+    def complete(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        """The answers in the order of the requests, as they come.
 
-    async def _complete(self, requests: Sequence[Request]) -> list[Answer]:
-        self._next = 0.0
+        Raises BackendError where one cannot be had; those that came by then are in the cache.
+        """
+        with asyncio.Runner() as runner:
+            answers = self._complete(requests)
+            for _ in requests:
+                yield runner.run(_next(answers))
+
+    async def _complete(self, requests: Sequence[Request]) -> AsyncIterator[Answer]:
         limit = asyncio.Semaphore(self._concurrency)
         async with openai.AsyncOpenAI(
             api_key=self._key or "none", base_url=self.url, timeout=self._timeout, max_retries=self._retries
@@ -101,8 +112,14 @@ class Server:
                     return await self._answer(client, request, self._structure or STRUCTURES[-1])
 
             try:
-                first = [] if self._structure else [await self._find_structure(client, requests[0])]
-                return first + list(await asyncio.gather(*map(one, requests[len(first) :])))
+                if self._structure is None:
+                    yield await self._find_structure(client, requests[0])
+                    requests = requests[1:]
+                tasks = [asyncio.create_task(one(request)) for request in requests]
+                everything = asyncio.gather(*tasks, return_exceptions=True)  # else asyncio prints errors nobody awaits
+                for task in tasks:
+                    yield await task
+                await everything
             except openai.OpenAIError as error:
                 raise self._explain(error) from None  # its traceback may quote what was sent
             except ValueError:
@@ -195,7 +212,7 @@ class Server:
         hints = {
             401: "Set a key that is valid there: export OPENAI_API_KEY=KEY",
             403: "Set a key that is allowed there: export OPENAI_API_KEY=KEY",
-            404: f"See what there is: curl {self.url}/models (the address usually ends in /v1)",
+            404: f"See what there is: curl {public(self.url)}/models (the address usually ends in /v1)",
             429: f"Ask more slowly: --option requests_per_minute=20, or look at the account's quota.{kept}",
         }
         return BackendError(f"{self._name} refuses: {said}", hint=hints.get(status or 0, kept.strip() or None))
@@ -208,13 +225,15 @@ class Server:
 
     @property
     def _name(self) -> str:
-        """The server without what its address may hold besides: a user, a password, a token."""
-        parts = urlsplit(self.url)
-        return f"The server {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return f"The server {public(self.url)}"
 
     def _struck(self, text: str) -> str:
         # A stand-in such as "x", for servers that want none, is no secret and would be found in ordinary words.
         return text.replace(self._key, "[key]") if len(self._key) >= _SHORTEST_KEY else text
+
+
+async def _next(answers: AsyncIterator[Answer]) -> Answer:
+    return await anext(answers)
 
 
 def _without_bounds(schema: Any) -> Any:

@@ -68,7 +68,6 @@ REASONS = (
     "duplicate",
     "near-duplicate",
 )
-CONTRADICTIONS = ("age", "gender", "ethnicity")
 
 
 class _Table(BaseModel):

@@ -313,9 +313,8 @@ def test_the_key_is_never_shown(
     monkeypatch.setenv("OPENAI_LOG", "debug")
     file = tmp_path / "prompts.jsonl"
     command = [sys.executable, "-m", "facesyn", "prompts", "-n", "4", "--backend", "openai", "--model", "scripted"]
-    result = subprocess.run(
-        [*command, "--option", "retries=0", "-o", str(file)], capture_output=True, text=True, env={**os.environ}
-    )
+    command += ["--option", "retries=0", "--option", "structured=json_schema", "-o", str(file)]  # all four at once
+    result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == (0 if status == 200 else 1), result.stderr
     assert any(headers["authorization"] == f"Bearer {KEY}" for headers in server.headers)  # it was used
     cached = [path.read_text() for path in (tmp_path / "cache").rglob("*") if path.is_file()]
