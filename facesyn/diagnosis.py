@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from facesyn import __version__
 from facesyn.errors import FacesynError
 from facesyn.models import bundled
-from facesyn.registry import Role, entries, names, why_unavailable
+from facesyn.registry import Role, entries, missing_packages, names, why_unavailable
 
 LIBRARIES = (
     "torch",
@@ -24,7 +23,6 @@ LIBRARIES = (
     "typer",
 )
 
-_REQUIREMENT = re.compile(r"""(?P<name>[A-Za-z0-9._-]+).*;.*extra == ["'](?P<extra>[^"']+)["']""")
 _NOT_FOR_USERS = ("all", "dev")
 
 
@@ -67,13 +65,9 @@ def _devices() -> dict[str, str]:
 
 def _extras() -> dict[str, str]:
     """Per extra: installed, or the command that installs it."""
-    needs: dict[str, list[str]] = {}
-    for requirement in metadata.requires("facesyn") or []:
-        if match := _REQUIREMENT.fullmatch(requirement):
-            needs.setdefault(match["extra"], []).append(match["name"])
     return {
-        extra: "installed" if all(map(_version, packages)) else f"pip install 'facesyn[{extra}]'"
-        for extra, packages in needs.items()
+        extra: f"pip install 'facesyn[{extra}]'" if missing else "installed"
+        for extra, missing in missing_packages("facesyn").items()
         if extra not in _NOT_FOR_USERS
     }
 

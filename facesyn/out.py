@@ -31,17 +31,18 @@ class Output:
         """Data for programs."""
         self.line(json.dumps(value, ensure_ascii=False, indent=2))
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Data for people, in aligned columns."""
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], stream: TextIO | None = None) -> None:
+        """Data for people, in aligned columns, on stdout or another stream."""
+        stream = stream or sys.stdout
         cells = [[str(cell) for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
 
         def aligned(row: Sequence[str]) -> str:
             return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
-        self.line(_styled(aligned(columns), "1", sys.stdout))
+        print(_styled(aligned(columns), "1", stream), file=stream)
         for row in cells:
-            self.line(aligned(row))
+            print(aligned(row), file=stream)
 
     def note(self, text: str) -> None:
         """What is going on."""

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -48,6 +49,8 @@ _PROTOCOLS = {
     Role.EXECUTOR: "Executor",
     Role.MODEL: "ModelBundle",
 }
+
+_REQUIREMENT = re.compile(r"""(?P<name>[A-Za-z0-9._-]+).*;.*extra == ["'](?P<extra>[^"']+)["']""")
 
 
 @dataclass(frozen=True)
@@ -174,13 +177,32 @@ def _check_options(label: str, backend: type[Any], options: Mapping[str, Any]) -
             raise UsageError(f"The {label} has no option {option!r}.", hint=suggest(option, known, "Its options"))
 
 
+def missing_packages(distribution: str) -> dict[str, list[str]]:
+    """Per extra of a distribution, the packages it names that are not installed."""
+    missing: dict[str, list[str]] = {}
+    try:
+        requirements = metadata.requires(distribution) or []
+    except metadata.PackageNotFoundError:
+        return missing
+    for requirement in requirements:
+        if match := _REQUIREMENT.fullmatch(requirement):
+            absent = missing.setdefault(match["extra"], [])
+            try:
+                metadata.version(match["name"])
+            except metadata.PackageNotFoundError:
+                absent.append(match["name"])
+    return missing
+
+
 def _install_hint(entry: Entry) -> str | None:
     """By convention a distribution's extra bears the name of the backend that needs it."""
     try:
         extras = metadata.metadata(entry.package).get_all("Provides-Extra") or []
     except metadata.PackageNotFoundError:
         return None
-    return f"pip install '{entry.package}[{entry.name}]'" if entry.name in extras else None
+    if entry.name not in extras or missing_packages(entry.package).get(entry.name) == []:
+        return None  # nothing that pip could bring
+    return f"pip install '{entry.package}[{entry.name}]'"
 
 
 def _sentence(text: str) -> str:

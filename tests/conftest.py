@@ -14,12 +14,13 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of the developer's shell reaches a test, and no test reaches the network."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable or cache of the developer's reaches a test, and no test reaches the network."""
     for name in list(os.environ):
-        if name.startswith("FACESYN_") and name != "FACESYN_SHARED":
+        if name.startswith(("FACESYN_", "OPENAI_")) and name != "FACESYN_SHARED":
             monkeypatch.delenv(name)
     monkeypatch.setenv("FACESYN_OFFLINE", "1")
+    monkeypatch.setenv("FACESYN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_COLOR", "1")
 
 

@@ -33,7 +33,7 @@ def test_doctor_reads_well(facesyn: Any) -> None:
 
 def test_backends_are_listed_and_checked(facesyn: Any) -> None:
     listed = json.loads(facesyn("backends", "list", "--json").stdout)
-    assert {"role": "prompter", "name": "template"}.items() <= listed[0].items()
+    assert ("prompter", "template") in {(entry["role"], entry["name"]) for entry in listed}
     checked = facesyn("backends", "check", "--json")
     reasons = {(entry["role"], entry["name"]): entry["reason"] for entry in json.loads(checked.stdout)}
     assert set(reasons) == {(entry.role.value, entry.name) for entry in entries()}

@@ -15,7 +15,7 @@ import pytest
 
 from facesyn.demographics import AgeInterval, Cell, Demographics
 from facesyn.errors import UsageError
-from facesyn.formulation import Formulation, load, with_article
+from facesyn.prompting.formulation import DECADES, Formulation, load, with_article
 from facesyn.registry import Role, create
 from facesyn.testing import PromptWriterContract
 
@@ -65,7 +65,17 @@ def said_by_all(attributes: dict[str, Any]) -> list[str]:
 def test_rows_have_the_named_fields_and_are_balanced(facesyn: Any) -> None:
     result = facesyn("prompts", "-n", 64, "--seed", 1)
     rows = [json.loads(line) for line in result.stdout.splitlines()]
-    keys = ["id", "ethnicity", "gender", "age_interval", "prompt", "negative_prompt", "seed"]
+    keys = [
+        "id",
+        "ethnicity",
+        "gender",
+        "age_interval",
+        "prompt",
+        "negative_prompt",
+        "seed",
+        "attributes",
+        "formulation",
+    ]
     assert [list(row) for row in rows] == [keys] * 64
     cells = Counter((row["ethnicity"], row["gender"], row["age_interval"]) for row in rows)
     assert len(cells) == 32 and set(cells.values()) == {2}
@@ -80,6 +90,8 @@ def test_prompts_say_the_cell() -> None:
         assert f"{cell.ethnicity} {'woman' if cell.gender == 'female' else 'man'}" in row.prompt
         age = re.search(r"(\d+) year old|aged (\d+)", row.prompt)
         assert age and int(age[1] or age[2]) in cell.age_interval
+        decade = re.search(r"in (?:her|his) (\w+)", row.prompt)
+        assert not decade or decade[1] == DECADES[int(age[1]) // 10 - 2]
         for said in (
             "frontal portrait",
             "neutral expression",
@@ -145,6 +157,14 @@ def test_every_attribute_is_said_and_an_absent_one_is_not() -> None:
     assert all("a full beard" in prompt for prompt in said_by_all({**man, "facial_hair": "full beard"}))
     assert all(", stubble" in prompt for prompt in said_by_all({**man, "facial_hair": "stubble"}))
     assert all("an 18 year old" in prompt or "aged 18" in prompt for prompt in said_by_all(man))
+
+
+@pytest.mark.parametrize(
+    ("age", "decade"), [(18, None), (20, "twenties"), (34, "thirties"), (80, "eighties"), (101, None)]
+)
+def test_the_decade_is_that_of_the_age(age: int, decade: str | None) -> None:
+    prompts = said_by_all({"ethnicity": "African", "gender": "female", "age": age})
+    assert {found for prompt in prompts for found in re.findall(r"in her (\w+)", prompt)} == {decade} - {None}
 
 
 def test_averages_are_not_said() -> None:

@@ -15,7 +15,7 @@ from facesyn.errors import FacesynError
 from facesyn.evaluation.measures import psnr, ssim_map
 from facesyn.evaluation.transfer import face_boxes
 from facesyn.evaluation.verification import genuine_impostor, threshold_at_fmr
-from facesyn.formulation import load
+from facesyn.prompting.formulation import load
 from facesyn.rendered import RenderedFaces, StylePairs, read_shards
 from facesyn.training.captions import attributes_of, caption_of
 from facesyn.training.loop import Losses, Run, Settings

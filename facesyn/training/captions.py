@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from facesyn.formulation import Formulation
+from facesyn.prompting.formulation import Formulation
 
 _SHAPES = {
     "oval": "oval",
@@ -33,7 +33,7 @@ _BUILD = "macrodetails/universal-"
 
 
 def attributes_of(label: Mapping[str, Any]) -> dict[str, Any]:
-    """The attribute dictionary of `facesyn.formulation` for a rendered face's label.
+    """The attribute dictionary of `facesyn.prompting.formulation` for a rendered face's label.
 
     Labels without `targets` (weights of the head's morph targets) give no face shape, build, nose, lips or eyebrows.
     """

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from facesyn.formulation import Formulation, load
+from facesyn.prompting.formulation import Formulation, load
 from facesyn.rendered import RenderedFaces
 from facesyn.training.captions import attributes_of, caption_of
 from facesyn.training.latents import encode_faces

@@ -50,19 +50,11 @@ ATTRIBUTES = (
 
 NOUNS = {"female": "woman", "male": "man"}
 POSSESSIVES = {"female": "her", "male": "his"}
-DECADES = (
-    "teens",
-    "twenties",
-    "thirties",
-    "forties",
-    "fifties",
-    "sixties",
-    "seventies",
-    "eighties",
-    "nineties",
-)
+DECADES = ("twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties")
+"""From age 20."""
 
 _CONDITIONS = ("ethnicity", "gender", "age")
+_OWN = Path(str(resources.files("facesyn_prompts")))
 _AN = re.compile(r"(?:[aeiou]|8|1[18]\b)", re.IGNORECASE)
 
 
@@ -115,7 +107,9 @@ class Formulation:
         )
         _files(folder / "templates", ".j2", "templates")
         environment = SandboxedEnvironment(
-            loader=jinja2.FileSystemLoader(folder / "templates"), undefined=jinja2.StrictUndefined
+            loader=jinja2.FileSystemLoader([folder / "templates", folder / "requests", _OWN / "requests"]),
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
         )
         environment.filters["with_article"] = with_article
         self._environment = environment
@@ -138,11 +132,48 @@ class Formulation:
             if word is not None and word != "none":
                 drawn[vocabulary.name] = {"yes": True, "no": False}.get(word, word)
         greying = drawn.pop("hair_greying", "natural")
-        if greying == "greying" and "hair_color" in drawn:
-            drawn["hair_color"] = f"greying {drawn['hair_color']}"
-        elif greying != "natural":
-            drawn["hair_color"] = greying
+        if "hair_color" in drawn or greying != "natural":
+            drawn["hair_color"] = _greyed(drawn.get("hair_color", ""), greying)
         return drawn
+
+    def choices(self, cell: Cell) -> dict[str, list[str]]:
+        """Attribute → the words that `sample_attributes` may draw for that cell, `none`, `yes` and `no` among them."""
+        found = {vocabulary.name: _words_of(vocabulary, cell) for vocabulary in self.vocabularies}
+        greyings = found.pop("hair_greying", ["natural"])
+        if "hair_color" in found:
+            colors = [_greyed(color, greying) for greying in greyings for color in found["hair_color"]]
+            found["hair_color"] = list(dict.fromkeys(colors))
+        return {name: words for name, words in found.items() if words}
+
+    def vocabulary_words(self) -> dict[str, frozenset[str]]:
+        """Attribute → every word of its vocabulary, whoever it is for."""
+        return {
+            vocabulary.name: frozenset(word for table in vocabulary.tables for word in table.words)
+            for vocabulary in self.vocabularies
+        }
+
+    def template_words(self) -> frozenset[str]:
+        """Every word that a template's text or a vocabulary holds, in lower case."""
+        text = " ".join(
+            file.read_text(encoding="utf-8") for file in _files(self.folder / "templates", ".j2", "templates")
+        )
+        said = [text, *(word for words in self.vocabulary_words().values() for word in words)]
+        return frozenset(re.findall(r"[a-z]+", " ".join(said).lower()))
+
+    def render_request(self, name: str, **names: Any) -> str:
+        """The template `name` of `requests/`, of facesyn's own where the folder has none."""
+        try:
+            return self._environment.get_template(name).render(names).strip()
+        except jinja2.TemplateError as error:
+            raise UsageError(f"{name} in {self.folder / 'requests'} cannot be filled in: {error.message}") from error
+
+    def read_file(self, name: str) -> tuple[Path, str]:
+        """A file of the folder, or facesyn's own of that name where the folder has none, and its text."""
+        file = self.folder / name if (self.folder / name).exists() else _OWN / name
+        try:
+            return file, file.read_text(encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"Cannot read {file}: {error.strerror}.") from None
 
     def render_prompt(self, attributes: Attributes, rng: random.Random) -> str:
         """One sentence that says all of `attributes`, in one of the phrasings."""
@@ -175,8 +206,7 @@ class Formulation:
 
 def load(folder: Path | None = None) -> Formulation:
     """The formulation in `folder`; without one, in $FACESYN_PROMPTS; without either, facesyn's own."""
-    chosen = folder or os.environ.get("FACESYN_PROMPTS") or str(resources.files("facesyn_prompts"))
-    return _cached(Path(chosen))
+    return _cached(Path(folder or os.environ.get("FACESYN_PROMPTS") or _OWN))
 
 
 _cached = lru_cache(maxsize=8)(Formulation)
@@ -190,6 +220,16 @@ def with_article(phrase: str) -> str:
 def _decade(age: int) -> str | None:
     """34 → `thirties`; None where the word would mislead."""
     return DECADES[age // 10 - 2] if 20 <= age < 100 else None
+
+
+def _greyed(color: str, greying: str) -> str:
+    """What age makes of a hair colour: `brown` → `brown`, `greying brown`, or `grey` and `white` in its place."""
+    return {"natural": color, "greying": f"greying {color}".strip()}.get(greying, greying)
+
+
+def _words_of(vocabulary: Vocabulary, cell: Cell) -> list[str]:
+    ages = range(cell.age_interval.low, cell.age_interval.high + 1)
+    return list(dict.fromkeys(word for age in ages for word in vocabulary.weights(cell.ethnicity, cell.gender, age)))
 
 
 def _files(folder: Path, suffix: str, what: str) -> list[Path]:
