@@ -30,7 +30,7 @@ class _Block(nn.Module):
 
 def _trunk(channels: int, widths: tuple[int, ...], blocks: tuple[int, ...], stem_stride: int = 2) -> nn.Sequential:
     layers: list[nn.Module] = [
-        nn.Conv2d(channels, widths[0], max(3, 2 * stem_stride - 1), stem_stride, max(1, stem_stride - 1), bias=False),
+        nn.Conv2d(channels, widths[0], 3, stem_stride, 1, bias=False),
         nn.BatchNorm2d(widths[0]),
         nn.PReLU(widths[0]),
     ]

@@ -69,8 +69,7 @@ def train_recogniser(
 ) -> bool:
     """Contrast identities, of `PER_IDENTITY` pictures or more each; saved as `folder/model` at validations."""
     batches = IdentityBatches(faces, settings.batch_size)
-    # Wide at low resolution: on a processor, narrow layers on large maps cost most and learn least.
-    model = Recogniser(stem_stride=4, widths=(64, 128, 192), blocks=(1, 2, 2))
+    model = Recogniser()
     run = Run(folder, model, settings)
 
     def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
