@@ -1,0 +1,226 @@
+"""Takes pictures of scenes: visibility from a renderer, colours from materials, layers put over one another.
+
+Knows nothing of how scenes come about, or of what becomes of pictures.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from facesyn.protocols import Renderer
+from facesyn.references.head import Head
+from facesyn.references.materials import BACKGROUND, KINDS, Materials, Seen
+from facesyn.references.raster import Places, Samples, locate, occupied, project
+from facesyn.references.scene import Scene, Surface
+from facesyn.references.shading import Lit, unit
+from facesyn.references.textures import Textures
+from facesyn.references.visibility import AmbientOcclusion, Occluders, Shadow
+
+SUPERSAMPLING = 2
+"""Samples per pixel and direction."""
+_LAYERS = 4
+"""Cards that are looked through, at most."""
+_BRIGHTEST = 4.0
+"""Highlights are limited before samples are averaged, or one would outshine its pixel."""
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """A picture of size n before it is a photograph: `rgba` (n, n, 4) float32 linear, premultiplied.
+
+    `kind` (n, n) uint8 index into `facesyn.references.materials.KINDS`; `normal` (n, n, 3) float32 unit vectors in the
+    picture's frame; `depth` (n, n) float32 distance in decimetres along the optical axis. The last two are 0 where
+    nothing is.
+    """
+
+    rgba: np.ndarray
+    kind: np.ndarray
+    normal: np.ndarray
+    depth: np.ndarray
+
+
+class Studio:
+    """One head model and one renderer. Textures and occlusion are kept from picture to picture."""
+
+    def __init__(self, head: Head, renderer: Renderer):
+        self.renderer = renderer
+        self._device = renderer.device
+        self._materials = Materials(Textures(head, self._device), self._device)
+        self._occlusion = AmbientOcclusion(head, renderer, self._materials.opacity)
+
+    @torch.no_grad()
+    def expose(self, scene: Scene, size: int) -> Exposure:
+        """The scene in a picture of `size` × `size` pixels."""
+        grid = size * SUPERSAMPLING
+        casting = [surface for surface in (*scene.solid, *scene.cutout) if surface.casts_shadow]
+        occluders = Occluders.of(casting, self._device)
+        lit = Lit.of(scene.light, scene.exposure, self._device)
+        shadow = Shadow(self.renderer, occluders, scene.light.directions[0], scene.centre, self._materials.opacity)
+        canvas = _Canvas(grid, self._device)
+        matrix = self._tensor(scene.matrix)
+        hidden: torch.Tensor | None = None
+        for surfaces, layers in ((scene.solid, 1), (scene.cutout, _LAYERS)):
+            group = _Group.of(surfaces, matrix, self._device)
+            seen = self.renderer.rasterise(group.positions, group.triangles, matrix, grid, layers)
+            if hidden is not None:
+                seen.triangle[seen.depth >= hidden] = -1
+            starts = torch.tensor([member.first for member in group.members], device=self._device)
+            places = occupied(seen.triangle, starts)
+            painted = [self._paint(scene, member, places, grid, lit, shadow) for member in group.members]
+            canvas.lay([paint for paint in painted if paint is not None], layers)
+            hidden = seen.depth[0]
+        return canvas.resolved(scene)
+
+    def _paint(
+        self,
+        scene: Scene,
+        member: "_Member",
+        places: Places,
+        grid: int,
+        lit: Lit,
+        shadow: Shadow,
+    ) -> "_Paint | None":
+        """The looks of one surface in all layers at once; None where it is nowhere seen."""
+        mine = places.of(member.first, len(member.triangles))
+        if not len(mine.place):
+            return None
+        samples = locate(mine, grid, member.triangles, member.clip)
+        surface = member.surface
+        position, normal, rest = samples.interpolate(member.geometry).split(3)
+        hair = scene.style.hair
+        baked = self._occlusion.of(hair.mesh, hair.mirrored).get(surface.occlusion)
+        seen = Seen(
+            surface=surface,
+            scene=scene,
+            lit=lit,
+            samples=samples,
+            size=grid,
+            position=position,
+            normal=normal,
+            view=unit(self._tensor(scene.eye)[:, None] - position),
+            rest=rest,
+            uv=samples.interpolate_corners(member.uvs),
+            uv_corners=member.uvs,
+            values=None if surface.values is None else samples.interpolate(self._tensor(surface.values)),
+            occlusion=torch.ones_like(rest[0]) if baked is None else samples.interpolate(baked)[0],
+            shadow=shadow.at(position),
+        )
+        look = self._materials.look(seen)
+        rows = torch.cat([look.colour.clamp(0, _BRIGHTEST) * look.opacity, look.opacity[None], unit(normal), position])
+        return _Paint(samples, rows.T.contiguous(), look.kind)
+
+    def _tensor(self, values: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(values, dtype=torch.float32, device=self._device)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A surface of a group on the device. `geometry` (v, 9): position, normal, rest; `first` is its first triangle."""
+
+    surface: Surface
+    first: int
+    triangles: torch.Tensor
+    geometry: torch.Tensor
+    clip: torch.Tensor
+    uvs: torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Surfaces rasterised together."""
+
+    positions: torch.Tensor
+    triangles: torch.Tensor
+    members: Sequence[_Member]
+
+    @classmethod
+    def of(cls, surfaces: Sequence[Surface], matrix: torch.Tensor, device: str) -> "_Group":
+        members: list[_Member] = []
+        triangles: list[torch.Tensor] = []
+        first = start = 0
+        for surface in surfaces:
+            corners = torch.from_numpy(surface.triangles).to(device)
+            geometry = np.concatenate([surface.positions, surface.normals, surface.rest], 1).astype(np.float32)
+            on_device = torch.from_numpy(geometry).to(device)
+            clip = project(on_device[:, :3], matrix)
+            uvs = torch.from_numpy(surface.uvs).to(device)
+            members.append(_Member(surface, first, corners, on_device, clip, uvs))
+            triangles.append(corners + start)
+            first, start = first + len(corners), start + len(geometry)
+        positions = torch.cat([member.geometry[:, :3] for member in members])
+        return cls(positions, torch.cat(triangles), members)
+
+
+@dataclass(frozen=True)
+class _Paint:
+    """`rows` (n, 10): premultiplied colour and opacity, normal, position; `kind` (n,)."""
+
+    samples: Samples
+    rows: torch.Tensor
+    kind: torch.Tensor
+
+
+class _Canvas:
+    """The grid of samples, painted from far to near."""
+
+    def __init__(self, size: int, device: str):
+        self.size = size
+        count = size * size
+        self._rgba = torch.zeros((count, 4), device=device)
+        self._geometry = torch.zeros((count, 6), device=device)
+        self._kind = torch.full((count,), BACKGROUND, dtype=torch.int64, device=device)
+
+    def lay(self, paints: Sequence[_Paint], layers: int) -> None:
+        """Layers over what is there, the last first; whatever is at least half opaque counts as what is seen."""
+        for layer in reversed(range(layers)):
+            low, high = layer * self.size * self.size, (layer + 1) * self.size * self.size
+            for paint in paints:
+                place = paint.samples.place
+                chosen = ((place >= low) & (place < high)).nonzero()[:, 0]
+                if not len(chosen):
+                    continue
+                wide = chosen[paint.samples.span[chosen] == 2]
+                for sample, offset in ((chosen, 0), (wide, 1), (wide, self.size), (wide, self.size + 1)):
+                    self._put(paint.samples.pixel[sample] + offset, paint.rows[sample], paint.kind[sample])
+
+    def _put(self, pixel: torch.Tensor, rows: torch.Tensor, kind: torch.Tensor) -> None:
+        opacity = rows[:, 3]
+        self._rgba[pixel] = rows[:, :4] + self._rgba[pixel] * (1 - opacity)[:, None]
+        plain = (opacity >= 0.5).nonzero()[:, 0]
+        pixel = pixel[plain]
+        self._kind[pixel] = kind[plain]
+        self._geometry[pixel] = rows[plain, 4:]
+
+    def resolved(self, scene: Scene) -> Exposure:
+        """Samples averaged into pixels: colours under a tent, kinds by majority, geometry by mean."""
+        n = self.size
+        offsets = (torch.arange(2 * SUPERSAMPLING, device=self._rgba.device) + 0.5) / SUPERSAMPLING - 1
+        tent = (1 - offsets.abs() / 0.9).clamp(min=0)
+        kernel = torch.outer(tent, tent)
+        image = self._rgba.T.reshape(4, 1, n, n)
+        margin = SUPERSAMPLING // 2
+        padded = F.pad(image, (margin, margin, margin, margin), mode="replicate")
+        rgba = F.conv2d(padded, (kernel / kernel.sum())[None, None], stride=SUPERSAMPLING)[:, 0]
+        kinds = self._blocks(self._kind)
+        votes = torch.stack([(kinds == kind).sum(0) for kind in range(len(KINDS))])
+        kind = votes.argmax(0)
+        there = (kinds != BACKGROUND).float()
+        share = there.sum(0).clamp(min=1)
+        normal = torch.stack([(self._blocks(axis) * there).sum(0) for axis in self._geometry[:, :3].T])
+        normal = unit(normal) * (kind != BACKGROUND)
+        distance = float(scene.eye[2]) - (self._blocks(self._geometry[:, 5]) * there).sum(0) / share
+        depth = torch.where(kind != BACKGROUND, distance, 0)
+        return Exposure(
+            rgba.permute(1, 2, 0).cpu().numpy(),
+            kind.to(torch.uint8).cpu().numpy(),
+            normal.permute(1, 2, 0).cpu().numpy(),
+            depth.cpu().numpy(),
+        )
+
+    def _blocks(self, values: torch.Tensor) -> torch.Tensor:
+        """(samples per pixel, size, size) from (samples of the grid,)."""
+        k, size = SUPERSAMPLING, self.size // SUPERSAMPLING
+        return values.reshape(size, k, size, k).permute(1, 3, 0, 2).reshape(k * k, size, size)
