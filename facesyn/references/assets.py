@@ -1,5 +1,6 @@
 """Reads a MakeHuman data folder in its native layout: meshes, morph targets, fittings, textures. Draws nothing."""
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -134,6 +135,13 @@ class Assets:
         """Iris colour → texture of the eyeball."""
         files = sorted((self.data / "eyes/materials").glob("*_eye.png"))
         return {file.name.removesuffix("_eye.png"): file for file in files}
+
+    @cached_property
+    def digest(self) -> str:
+        """Sixteen hex digits over names and sizes of all files: which assets pictures were made from."""
+        files = sorted(file for file in self.data.rglob("*") if file.is_file())
+        listing = "".join(f"{file.relative_to(self.data).as_posix()} {file.stat().st_size}\n" for file in files)
+        return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
     def names(self, kind: str) -> list[str]:
         """The proxies of a kind (`hair`, `eyebrows`, `eyelashes`), sorted."""

@@ -51,7 +51,7 @@ def _pixel(colour: np.ndarray) -> tuple[int, int, int]:
 
 
 def develop(rgba: np.ndarray, behind: np.ndarray) -> np.ndarray:
-    """(n, n, 3) float sRGB in [0, 1] of a linear premultiplied exposure over an sRGB backdrop, highlights rolled off."""
+    """(n, n, 3) float sRGB in [0, 1] of a linear premultiplied exposure over an sRGB backdrop, highlights rolled."""
     colour = rgba[..., :3]
     over = _KNEE + (1 - _KNEE) * np.tanh((colour - _KNEE) / (1 - _KNEE))
     colour = np.where(colour > _KNEE, over, colour)

@@ -46,6 +46,11 @@ class Equipment:
     options: tuple[tuple[str, Any], ...] = ()
 
 
+def planner(order: Order, assets: Assets) -> Planner:
+    """The planner of an order for what the assets offer."""
+    return Planner(order, People(assets, order.seed), Styles(assets.names("hair"), order.seed))
+
+
 class Photographer:
     """Raises AssetError or BackendError where assets or renderer are missing."""
 
@@ -55,8 +60,7 @@ class Photographer:
         renderer: Renderer = registry.create(registry.Role.RENDERER, equipment.renderer, dict(equipment.options))
         head = Head(self.assets, fine=equipment.size >= _FINE_FROM)
         self._poser, self._studio = Poser(head), Studio(head, renderer)
-        meshes = self.assets.names("hair")
-        self.planner = Planner(order, People(self.assets, order.seed), Styles(meshes, order.seed))
+        self.planner = planner(order, self.assets)
 
     def take(self, shot: Shot) -> Rendered:
         """The same shot gives the same pixels."""
@@ -67,11 +71,6 @@ class Photographer:
         rng = np.random.default_rng(derive_seed(self.order.seed, "film", shot.name))
         picture = degrade(developed, shot.style.quality, rng)
         return Rendered(shot, picture, label(scene, size) | shot.facts, exposure)
-
-    def labels(self, shot: Shot) -> dict[str, Any]:
-        """The labels alone; no picture is taken."""
-        scene = self._poser.scene(shot.identity, shot.style, self.equipment.crop)
-        return label(scene, self.equipment.size) | shot.facts
 
     def session(self, number: int) -> Iterator[Rendered]:
         """All pictures of a person, the portrait first."""

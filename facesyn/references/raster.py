@@ -45,7 +45,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Places:
-    """Where anything is seen in (layers, size, size): flat index `place`, `triangle` seen there, `span` as in Samples."""
+    """Where anything is seen in (layers, size, size): flat index `place`, `triangle` seen, `span` as in Samples."""
 
     place: torch.Tensor
     triangle: torch.Tensor

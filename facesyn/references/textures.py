@@ -53,7 +53,7 @@ class Textures:
         return self.scalp.level_for(samples, uv_corners)
 
     def skin(self, skin: Skin, uv: torch.Tensor, level: int) -> torch.Tensor:
-        """(3, n) linear albedo at `uv` (2, n): painted skins blended in log space, scaled so that the cheeks have the tone."""
+        """(3, n) linear albedo at `uv` (2, n): painted skins blended in log space, scaled to the tone on the cheeks."""
         blended = torch.zeros((3, uv.shape[1]), device=uv.device)
         cheek = np.zeros(3)
         for key, index, weight in skin.textures:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 
 from facesyn.protocols import Renderer
 from facesyn.references.head import MIRROR, Head, smoothstep
@@ -117,15 +118,29 @@ class AmbientOcclusion:
         """Part name → (v, 1) in [0, 1] under a hair mesh, or under none."""
         key = mesh, mirrored
         if key not in self._baked:
-            self._baked[key] = self._bake(mesh, mirrored)
+            if mirrored:
+                plain = self.of(mesh, False)
+                self._baked[key] = {
+                    name: values if name.startswith("hair/") else values[self._twins(name)]
+                    for name, values in plain.items()
+                }
+            else:
+                self._baked[key] = self._bake(mesh)
         return self._baked[key]
 
-    def _bake(self, mesh: str | None, mirrored: bool) -> dict[str, torch.Tensor]:
+    def _twins(self, name: str) -> torch.Tensor:
+        """(v,) the vertex on the other side of the head."""
+        head = self._head
+        part = head.skin if name == "skin" else head.part(*name.split("/"))
+        rest = part.positions(head.reference)
+        return torch.from_numpy(cKDTree(rest).query(rest * MIRROR)[1]).to(self._renderer.device)
+
+    def _bake(self, mesh: str | None) -> dict[str, torch.Tensor]:
         head, device = self._head, self._renderer.device
         parts = [head.skin, head.part("eyes", "high-poly")]
         if mesh:
             parts.append(head.part("hair", mesh))
-        surfaces = {part.name: _at_rest(part, head, mirrored and part.name.startswith("hair/")) for part in parts}
+        surfaces = {part.name: _at_rest(part, head) for part in parts}
         casting = [surfaces[part.name] for part in parts if part is not parts[1]]
         occluders = Occluders.of(casting, device)
         seen = {name: np.zeros(len(surface.positions)) for name, surface in surfaces.items()}
@@ -153,11 +168,9 @@ class AmbientOcclusion:
         return {name: torch.from_numpy(values.astype(np.float32))[:, None].to(device) for name, values in baked.items()}
 
 
-def _at_rest(part: Part, head: Head, mirrored: bool) -> Surface:
+def _at_rest(part: Part, head: Head) -> Surface:
     positions = part.positions(head.reference)
     normals = part.normals(positions)
-    if mirrored:
-        positions, normals = positions * MIRROR, normals * MIRROR
     texture = part.name if part.name.startswith("hair/") else ""
     settings: dict[str, object] = {"trim": 0.0}
     return Surface(part.name, positions, normals, positions, part.triangles, part.uvs, texture, settings=settings)
