@@ -19,18 +19,19 @@ void main() { gl_Position = matrix * vec4(position, 1.0); }
 """
 _FRAGMENT = """
 #version 330
-out int triangle;
-void main() { triangle = gl_PrimitiveID; }
+out vec2 seen;
+void main() { seen = vec2(gl_PrimitiveID, gl_FragCoord.z); }
 """
-# Depths are kept with 24 bits; two of their steps are taken for the same surface.
 _BEHIND = """
 #version 330
-uniform sampler2D nearer; out int triangle;
+uniform sampler2D nearer; out vec2 seen;
 void main() {
-  if (gl_FragCoord.z <= texelFetch(nearer, ivec2(gl_FragCoord.xy), 0).r + 1.2e-7) discard;
-  triangle = gl_PrimitiveID;
+  if (gl_FragCoord.z <= texelFetch(nearer, ivec2(gl_FragCoord.xy), 0).g + 2e-7) discard;
+  seen = vec2(gl_PrimitiveID, gl_FragCoord.z);
 }
 """
+_MOST_TRIANGLES = 2**24
+"""Indices travel as 32-bit floats."""
 _HINT = "On Debian and Ubuntu: apt install libegl1 libgl1-mesa-dri."
 
 
@@ -45,7 +46,7 @@ class ModernGLRenderer:
         self._gl = _context()
         self._nearest = self._gl.program(vertex_shader=_VERTEX, fragment_shader=_FRAGMENT)
         self._behind = self._gl.program(vertex_shader=_VERTEX, fragment_shader=_BEHIND)
-        self._targets: dict[int, tuple[Any, list[Any], list[Any]]] = {}
+        self._targets: dict[int, list[tuple[Any, Any]]] = {}
 
     @classmethod
     def why_unavailable(cls) -> str | None:
@@ -61,48 +62,46 @@ class ModernGLRenderer:
         """See `facesyn.protocols.Renderer`. Later layers are peeled off one by one (Everitt 2001)."""
         import moderngl
 
-        colour, depths, framebuffers = self._target(size)
+        if len(triangles) > _MOST_TRIANGLES:
+            raise BackendError(f"{len(triangles):,} triangles are more than can be told apart ({_MOST_TRIANGLES:,}).")
+        targets = self._target(size)
         vertices = self._gl.buffer(np.ascontiguousarray(positions.numpy(), np.float32).tobytes())
         indices = self._gl.buffer(np.ascontiguousarray(triangles.numpy(), np.int32).tobytes())
         columns = np.ascontiguousarray(matrix.numpy().T, np.float32).tobytes()
-        found: list[np.ndarray] = []
-        behind: list[np.ndarray] = []
+        found = np.empty((layers, size, size, 2), np.float32)
+        found[..., 0], found[..., 1] = -1, 1
         self._gl.enable_only(moderngl.DEPTH_TEST)
         for layer in range(layers):
             program = self._behind if layer else self._nearest
             program["matrix"].write(columns)
-            framebuffer = framebuffers[layer % 2]
+            texture, framebuffer = targets[layer % 2]
             framebuffer.use()
-            framebuffer.clear(-1, depth=1.0)
+            framebuffer.clear(-1.0, 1.0, depth=1.0)
             if layer:
-                depths[(layer - 1) % 2].use(0)
+                targets[(layer - 1) % 2][0].use(0)
                 program["nearer"].value = 0
             array = self._gl.vertex_array(program, [(vertices, "3f", "position")], indices)
             array.render()
-            found.append(np.frombuffer(colour.read(), np.int32).reshape(size, size)[::-1])
-            behind.append(np.frombuffer(depths[layer % 2].read(), np.float32).reshape(size, size)[::-1])
+            found[layer] = np.frombuffer(texture.read(), np.float32).reshape(size, size, 2)[::-1]
             array.release()
-            if found[-1].max() < 0:  # nothing lies behind nothing
+            if found[layer, ..., 0].max() < 0:  # nothing lies behind nothing
                 break
         vertices.release()
         indices.release()
-        for _ in range(layers - len(found)):
-            found.append(np.full((size, size), -1, np.int32))
-            behind.append(np.ones((size, size), np.float32))
-        return Layers(torch.from_numpy(np.stack(found)).long(), torch.from_numpy(np.stack(behind)))
+        seen = torch.from_numpy(found)
+        return Layers(seen[..., 0].long(), seen[..., 1].contiguous())
 
-    def _target(self, size: int) -> tuple[Any, list[Any], list[Any]]:
-        """The texture of indices, and two of depths to take turns in."""
+    def _target(self, size: int) -> list[tuple[Any, Any]]:
+        """Two textures of (triangle, depth) to take turns in, with their framebuffers."""
         import moderngl
 
         if size not in self._targets:
-            colour = self._gl.texture((size, size), 1, dtype="i4")
-            depths = [self._gl.depth_texture((size, size)) for _ in range(2)]
-            for depth in depths:
-                depth.compare_func = ""
-                depth.filter = (moderngl.NEAREST, moderngl.NEAREST)
-            framebuffers = [self._gl.framebuffer([colour], depth) for depth in depths]
-            self._targets[size] = colour, depths, framebuffers
+            made = []
+            for _ in range(2):
+                texture = self._gl.texture((size, size), 2, dtype="f4")
+                texture.filter = (moderngl.NEAREST, moderngl.NEAREST)
+                made.append((texture, self._gl.framebuffer([texture], self._gl.depth_renderbuffer((size, size)))))
+            self._targets[size] = made
         return self._targets[size]
 
 

@@ -13,7 +13,7 @@ Mesh = tuple[np.ndarray, np.ndarray]
 
 
 def glasses_mesh(glasses: Glasses, landmarks: np.ndarray, ears: np.ndarray) -> tuple[Mesh, Mesh]:
-    """Frame and lenses for eyes (the first two `landmarks` (5, 3)) and `ears` (2, 3), the right one first; decimetres."""
+    """Frame and lenses for eyes (the first two `landmarks` (5, 3)) and `ears` (2, 3), right one first; decimetres."""
     eyes = landmarks[:2]
     front = eyes[:, 2].max() + _FORWARD
     drop = 0.1 * glasses.height

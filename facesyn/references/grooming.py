@@ -184,7 +184,7 @@ def sample_hair(rng: np.random.Generator, ethnicity: str, gender: str, age: int,
     if cut == "buzz":
         return replace(hair, fur=Fur(u(0.02, 0.06), u(0.8, 0.98)))
     if cut == "crop":
-        return replace(hair, fur=Fur(u(0.10, 0.30), u(0.88, 0.99)))
+        return replace(hair, fur=Fur(u(0.10, 0.24), u(0.88, 0.99)))
     if cut == "receding":
         return replace(hair, scalp=0.12, hairline=u(-0.08, 0.28), fur=Fur(u(0.04, 0.11), u(0.75, 0.95)))
     if rng.random() < 0.3:

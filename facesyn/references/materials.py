@@ -13,7 +13,7 @@ import torch
 from facesyn.references.grooming import Fur, Glasses
 from facesyn.references.raster import Noise, Samples, Texture, smoothstep
 from facesyn.references.scene import Scene, Surface, linear
-from facesyn.references.shading import Lit, dot, strands, surface, unit
+from facesyn.references.shading import Lit, dot, matte, strands, surface, unit
 from facesyn.references.textures import Textures
 
 KINDS = (
@@ -106,7 +106,7 @@ class Materials:
 
     def _skin_and_clothes(self, seen: Seen) -> Look:
         assert seen.values is not None
-        cover = seen.values[1]
+        cover = seen.values[2]
         dressed = cover > 0
         colour = torch.empty_like(seen.normal)
         shadow = seen.shadow(0.006)
@@ -122,8 +122,8 @@ class Materials:
         identity, style = seen.scene.identity, seen.scene.style
         skin, make_up = identity.skin, style.make_up
         rest, uv = seen.rest[:, at], seen.uv[:, at]
-        beard, cover = seen.values[:, at]
-        albedo, hairiness = self._skin_albedo(seen, rest, uv, beard)
+        beard, scalp, cover = seen.values[:, at]
+        albedo, hairiness = self._skin_albedo(seen, rest, uv, beard, scalp)
         luminance = dot(albedo, seen.constant(*_LUMINANCE))
         relief = torch.log(luminance + 0.02) * 0.020 * skin.bump + self._wrinkles(rest, skin.wrinkles)
         normal = bumped(seen, at, unit(seen.normal[:, at]), relief)
@@ -145,7 +145,7 @@ class Materials:
         )
 
     def _skin_albedo(
-        self, seen: Seen, rest: torch.Tensor, uv: torch.Tensor, beard: torch.Tensor
+        self, seen: Seen, rest: torch.Tensor, uv: torch.Tensor, beard: torch.Tensor, scalp: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Linear albedo (3, n), and how hairy the skin is (n,): painted skins, tone, mottles, make-up, hair roots."""
         identity, style = seen.scene.identity, seen.scene.style
@@ -169,9 +169,8 @@ class Materials:
         lips = (1 - smoothstep(0.7, 1.05, torch.hypot(x / 0.25, (y - 6.69) / 0.115))) * (z > 1.0)
         tinted = seen.constant(*style.make_up.lip_tint) * (dot(albedo, seen.constant(1, 1, 1)) * 0.7)
         albedo = torch.lerp(albedo, tinted, lips * style.make_up.lip_amount)
-        mask = self._textures.scalp.lookup(uv)[0]
-        ragged = 0.5 * (noise.smooth(rest * 11, identity.noise) - 0.5) * mask * (1 - mask) * 4
-        roots = (hair.scalp * smoothstep(0.05, 1.0, mask + ragged)).clamp(0, 0.92)
+        ragged = 0.5 * (noise.smooth(rest * 11, identity.noise) - 0.5) * scalp * (1 - scalp) * 4
+        roots = (hair.scalp * smoothstep(0.05, 1.0, scalp + ragged)).clamp(0, 0.92)
         root_colour = seen.constant(*linear(hair.rgb) * 0.8)
         albedo = torch.lerp(albedo, root_colour * (0.4 + 0.3 * noise.cells(rest * 120)), roots)
         stubble = (style.beard.stubble * beard * (0.50 + 0.65 * noise.cells(rest * 150, 7))).clamp(0, 1)
@@ -203,7 +202,7 @@ class Materials:
 
     def _cloth(self, seen: Seen, at: torch.Tensor, shadow: torch.Tensor) -> torch.Tensor:
         assert seen.values is not None
-        clothing, rest, cover = seen.scene.style.clothing, seen.rest[:, at], seen.values[1, at]
+        clothing, rest, cover = seen.scene.style.clothing, seen.rest[:, at], seen.values[2, at]
         weave = 0.94 + clothing.stripes * 0.35 * (torch.sin(rest[1] * 42) > 0.25)
         folds = self._noise.smooth(rest * seen.constant(5.0, 2.5, 5.0), seen.scene.identity.noise) * 0.07
         normal = bumped(seen, at, unit(seen.normal[:, at]), folds)
@@ -309,7 +308,7 @@ class Materials:
         slant = dot(normal, seen.view).clamp(min=0.25)
         sideways = normal - seen.view / slant  # per unit of depth below the shell
         drift = turn.T @ sideways
-        length = seen.values[1]
+        length = seen.values[2]
         steps = 8
         height = torch.zeros_like(length)
         grain = torch.zeros_like(length)
@@ -344,7 +343,8 @@ class Materials:
 
     def _scalp_density(self, seen: Seen) -> torch.Tensor:
         """(n,): how densely hair grows, with a ragged hairline that may lie further back."""
-        mask = self._textures.scalp.lookup(seen.uv)[0]
+        assert seen.values is not None
+        mask = seen.values[1]
         ragged = 0.45 * (self._noise.smooth(seen.rest * 11, seen.scene.identity.noise) - 0.5) * (1 - mask) * 2
         mask = smoothstep(0.15, 0.95, mask + ragged * (mask >= 0.02))
         hairline = seen.scene.style.hair.hairline
@@ -362,18 +362,8 @@ class Materials:
         """Brows and lashes."""
         alpha = seen.texel(self._textures.colour(seen.surface.texture))[3]
         rgb = _setting(seen.surface, "rgb", np.ndarray)
-        colour = surface(
-            seen.lit,
-            facing(unit(seen.normal), seen.view),
-            seen.view,
-            seen.constant(*rgb.tolist()).expand_as(seen.normal),
-            seen.occlusion,
-            seen.shadow(0.02),
-            seen.constant(0.4, 0.4, 0.4),
-            0.03,
-            seen.full(0.7),
-            seen.full(0.3),
-        )
+        normal = facing(unit(seen.normal), seen.view)
+        colour = seen.constant(*rgb.tolist()) * matte(seen.lit, normal, seen.shadow(0.02), 0.4)
         opacity = (alpha * _setting(seen.surface, "gain", float)).clamp(0, 1)
         return Look(colour, opacity, torch.full_like(seen.samples.pixel, BROWS))
 

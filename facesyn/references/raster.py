@@ -97,7 +97,9 @@ def locate(places: Places, size: int, triangles: torch.Tensor, clip: torch.Tenso
     dy = [c[1] - y * c[3] for c in corner]
     areas = torch.stack([dx[i - 2] * dy[i - 1] - dx[i - 1] * dy[i - 2] for i in range(3)])
     total = areas[0] + areas[1] + areas[2]
-    weights = areas / torch.where(total.abs() < 1e-20, torch.ones_like(total), total)
+    # The middle of a block may lie a little outside the triangle that its first sample shows.
+    weights = (areas / torch.where(total.abs() < 1e-20, torch.ones_like(total), total)).clamp_(0, 1)
+    weights = weights / weights.sum(0).clamp_(min=1e-9)
     w = (corner[0][3] + corner[1][3] + corner[2][3]) / 3
     footprint = (total / (w * w)).abs_() * (size * size / 8)
     return Samples(places.place, pixel, places.triangle, corners, weights, footprint, places.span)

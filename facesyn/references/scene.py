@@ -188,7 +188,7 @@ class Poser:
             part.triangles,
             part.uvs,
             occlusion="skin",
-            values=np.stack([self._beard, cover], 1).astype(np.float32),
+            values=np.stack([self._beard, self._scalp, cover], 1).astype(np.float32),
             casts_shadow=True,
         )
         return surface, positions, normals
@@ -274,13 +274,13 @@ class Poser:
         """The outermost shell of short hair; how it looks inside is the material's."""
         part = self.head.skin
         rest, _ = self._at_rest(part)
-        length = np.full(len(rest), fur.length, np.float32)
-        comb = np.zeros(3, np.float32)
         if where == "beard":
-            length, comb = length * self._beard, np.array([0.0, -0.5, 0.1], np.float32)
+            length, comb = fur.length * self._beard, np.array([0.0, -0.5, 0.1], np.float32)
+        else:  # at the hairline the shell comes down to the skin
+            length, comb = fur.length * np.sqrt(self._scalp), np.zeros(3, np.float32)
         chosen = self._grown[where]
         positions = skin + (normals + comb) * length[:, None]
-        values = np.stack([self._beard, length], 1).astype(np.float32)
+        values = np.stack([self._beard, self._scalp, length], 1).astype(np.float32)
         return Surface(
             "fur",
             positions.astype(np.float32),
@@ -296,12 +296,17 @@ class Poser:
     @cached_property
     def _grown(self) -> dict[str, np.ndarray]:
         """Triangles of the skin on which the scalp's and the beard's hair grows."""
+        triangles = self.head.skin.triangles
+        return {"scalp": self._scalp[triangles].max(1) > 0.05, "beard": self._beard[triangles].max(1) > 0.05}
+
+    @cached_property
+    def _scalp(self) -> np.ndarray:
+        """(v,) of the skin: where hair grows. On a seam of the texture the larger value counts."""
         part, mask = self.head.skin, self.head.scalp_mask
         columns, rows = (part.uvs * len(mask)).astype(int).clip(0, len(mask) - 1).transpose(2, 0, 1)
-        return {
-            "scalp": mask[rows, columns].max(1) > 0.05,
-            "beard": self._beard[part.triangles].max(1) > 0.05,
-        }
+        grown = np.zeros(part.weights.shape[0], np.float32)
+        np.maximum.at(grown, part.triangles.ravel(), mask[rows, columns].ravel())
+        return grown
 
 
 MOUTH = (("teeth", "teeth_base"), ("tongue", "tongue01"))

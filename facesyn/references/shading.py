@@ -97,6 +97,15 @@ def surface(
     return torch.addcmul(colour, highlights, specular)
 
 
+def matte(lit: Lit, normal: torch.Tensor, shadow: torch.Tensor, wrap: float) -> torch.Tensor:
+    """(3, n) diffuse light on surfaces without highlights; light wraps around them by `wrap`."""
+    light = lit.around(normal)
+    for i in lit.shining():
+        cosine = ((dot(normal, lit.directions[i][:, None]) + wrap) / (1 + wrap)).clamp_(0, 1)
+        light = torch.addcmul(light, lit.colours[i][:, None], cosine * shadow if i == 0 else cosine)
+    return light
+
+
 def schlick(reflectance: float, cosine: torch.Tensor) -> torch.Tensor:
     """Fresnel reflectance (n,), in the spherical Gaussian approximation of Schlick's."""
     return reflectance + (1 - reflectance) * torch.exp2((-5.55473 * cosine - 6.98316) * cosine)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from facesyn.protocols import Renderer
 from facesyn.references.head import Head
-from facesyn.references.materials import BACKGROUND, KINDS, Materials, Seen
+from facesyn.references.materials import BACKGROUND, Materials, Seen
 from facesyn.references.raster import Places, Samples, locate, occupied, project
 from facesyn.references.scene import Scene, Surface
 from facesyn.references.shading import Lit, unit
@@ -23,6 +23,8 @@ SUPERSAMPLING = 2
 """Samples per pixel and direction."""
 _LAYERS = 4
 """Cards that are looked through, at most."""
+_SHADOW_SIZE = 512
+"""Side of the shadow map in texels, at most."""
 _BRIGHTEST = 4.0
 """Highlights are limited before samples are averaged, or one would outshine its pixel."""
 
@@ -58,7 +60,14 @@ class Studio:
         casting = [surface for surface in (*scene.solid, *scene.cutout) if surface.casts_shadow]
         occluders = Occluders.of(casting, self._device)
         lit = Lit.of(scene.light, scene.exposure, self._device)
-        shadow = Shadow(self.renderer, occluders, scene.light.directions[0], scene.centre, self._materials.opacity)
+        shadow = Shadow(
+            self.renderer,
+            occluders,
+            scene.light.directions[0],
+            scene.centre,
+            min(2 * size, _SHADOW_SIZE),
+            self._materials.opacity,
+        )
         canvas = _Canvas(grid, self._device)
         matrix = self._tensor(scene.matrix)
         hidden: torch.Tensor | None = None
@@ -169,49 +178,55 @@ class _Canvas:
     def __init__(self, size: int, device: str):
         self.size = size
         count = size * size
-        self._rgba = torch.zeros((count, 4), device=device)
-        self._geometry = torch.zeros((count, 6), device=device)
+        self._rows = torch.zeros((count, 10), device=device)
         self._kind = torch.full((count,), BACKGROUND, dtype=torch.int64, device=device)
+        self._block = torch.tensor([0, 1, size, size + 1], device=device)
 
     def lay(self, paints: Sequence[_Paint], layers: int) -> None:
         """Layers over what is there, the last first; whatever is at least half opaque counts as what is seen."""
         for layer in reversed(range(layers)):
             low, high = layer * self.size * self.size, (layer + 1) * self.size * self.size
             for paint in paints:
-                place = paint.samples.place
-                chosen = ((place >= low) & (place < high)).nonzero()[:, 0]
-                if not len(chosen):
-                    continue
-                wide = chosen[paint.samples.span[chosen] == 2]
-                for sample, offset in ((chosen, 0), (wide, 1), (wide, self.size), (wide, self.size + 1)):
-                    self._put(paint.samples.pixel[sample] + offset, paint.rows[sample], paint.kind[sample])
+                place, span = paint.samples.place, paint.samples.span
+                here = (place >= low) & (place < high)
+                for single, block in ((True, self._block[:1]), (False, self._block)):
+                    chosen = (here & ((span == 1) == single)).nonzero()[:, 0]
+                    if len(chosen):
+                        pixel = (paint.samples.pixel[chosen][:, None] + block).reshape(-1)
+                        sample = chosen.repeat_interleave(len(block))
+                        self._put(pixel, paint.rows[sample], paint.kind[sample], solid=layers == 1)
 
-    def _put(self, pixel: torch.Tensor, rows: torch.Tensor, kind: torch.Tensor) -> None:
-        opacity = rows[:, 3]
-        self._rgba[pixel] = rows[:, :4] + self._rgba[pixel] * (1 - opacity)[:, None]
-        plain = (opacity >= 0.5).nonzero()[:, 0]
-        pixel = pixel[plain]
-        self._kind[pixel] = kind[plain]
-        self._geometry[pixel] = rows[plain, 4:]
+    def _put(self, pixel: torch.Tensor, rows: torch.Tensor, kind: torch.Tensor, solid: bool) -> None:
+        if not solid:
+            before = self._rows[pixel]
+            opacity = rows[:, 3:4]
+            plain = opacity >= 0.5
+            colour = rows[:, :4] + before[:, :4] * (1 - opacity)
+            rows = torch.cat([colour, torch.where(plain, rows[:, 4:], before[:, 4:])], 1)
+            kind = torch.where(plain[:, 0], kind, self._kind[pixel])
+        self._rows[pixel] = rows
+        self._kind[pixel] = kind
 
     def resolved(self, scene: Scene) -> Exposure:
         """Samples averaged into pixels: colours under a tent, kinds by majority, geometry by mean."""
         n = self.size
-        offsets = (torch.arange(2 * SUPERSAMPLING, device=self._rgba.device) + 0.5) / SUPERSAMPLING - 1
+        offsets = (torch.arange(2 * SUPERSAMPLING, device=self._rows.device) + 0.5) / SUPERSAMPLING - 1
         tent = (1 - offsets.abs() / 0.9).clamp(min=0)
         kernel = torch.outer(tent, tent)
-        image = self._rgba.T.reshape(4, 1, n, n)
+        image = self._rows[:, :4].T.reshape(4, 1, n, n)
         margin = SUPERSAMPLING // 2
         padded = F.pad(image, (margin, margin, margin, margin), mode="replicate")
         rgba = F.conv2d(padded, (kernel / kernel.sum())[None, None], stride=SUPERSAMPLING)[:, 0]
         kinds = self._blocks(self._kind)
-        votes = torch.stack([(kinds == kind).sum(0) for kind in range(len(KINDS))])
-        kind = votes.argmax(0)
+        first, second, third, fourth = kinds  # two of four make a majority, or at least no smaller party
+        rest = torch.where((second == third) | (second == fourth), second, third)
+        alone = (first != second) & (first != third) & (first != fourth)
+        kind = torch.where(alone & ((second == third) | (second == fourth) | (third == fourth)), rest, first)
         there = (kinds != BACKGROUND).float()
         share = there.sum(0).clamp(min=1)
-        normal = torch.stack([(self._blocks(axis) * there).sum(0) for axis in self._geometry[:, :3].T])
+        normal = torch.stack([(self._blocks(axis) * there).sum(0) for axis in self._rows[:, 4:7].T])
         normal = unit(normal) * (kind != BACKGROUND)
-        distance = float(scene.eye[2]) - (self._blocks(self._geometry[:, 5]) * there).sum(0) / share
+        distance = float(scene.eye[2]) - (self._blocks(self._rows[:, 9]) * there).sum(0) / share
         depth = torch.where(kind != BACKGROUND, distance, 0)
         return Exposure(
             rgba.permute(1, 2, 0).cpu().numpy(),

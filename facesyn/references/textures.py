@@ -25,7 +25,6 @@ class Textures:
         self.colour = lru_cache(maxsize=None)(self._colour)
         self.brightness = lru_cache(maxsize=None)(self._brightness)
         self._logarithm = lru_cache(maxsize=None)(self._skin_logarithm)
-        self.scalp = Texture.of(head.scalp_mask[..., None], device)
         self.oil = Texture.of(head.oil_mask[..., None], device)
 
     def _colour(self, name: str) -> Texture:
@@ -50,7 +49,7 @@ class Textures:
         return Texture.of(logarithm, self._device), cheeks.mean(0)
 
     def skin_level(self, samples: Samples, uv_corners: torch.Tensor) -> int:
-        return self.scalp.level_for(samples, uv_corners)
+        return self.oil.level_for(samples, uv_corners)
 
     def skin(self, skin: Skin, uv: torch.Tensor, level: int) -> torch.Tensor:
         """(3, n) linear albedo at `uv` (2, n): painted skins blended in log space, scaled to the tone on the cheeks."""

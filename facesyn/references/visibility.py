@@ -14,7 +14,6 @@ from facesyn.references.mesh import Part
 from facesyn.references.raster import locate, occupied, project
 from facesyn.references.scene import Surface
 
-SHADOW_SIZE = 320
 _SHADOW_REACH = 2.1
 """Half side (dm) of what a shadow map covers."""
 _OPAQUE = 0.35
@@ -57,14 +56,14 @@ class Occluders:
         """(size, size) depth of what is nearest, cards only where they are opaque."""
         depth = renderer.rasterise(self.positions, self.triangles, matrix, size).depth[0]
         for surface, positions, triangles in self.cards:
-            layers = renderer.rasterise(positions, triangles, matrix, size, layers=2)
+            layers = renderer.rasterise(positions, triangles, matrix, size)
             clip = project(positions, matrix)
             uvs, rest = torch.from_numpy(surface.uvs), torch.from_numpy(surface.rest)
             samples = locate(occupied(layers.triangle), size, triangles, clip)
             uv = samples.interpolate_corners(uvs.to(depth.device))
             clear = opacity(surface, uv, samples.interpolate(rest.to(depth.device))) <= _OPAQUE
             layers.depth.view(-1)[samples.place[clear]] = 1.0
-            depth = torch.minimum(depth, layers.depth.amin(0))
+            depth = torch.minimum(depth, layers.depth[0])
         return depth
 
 
@@ -72,37 +71,44 @@ class Shadow:
     """The shadow map of a light from `direction` (3,) on what lies around `centre` (3,)."""
 
     def __init__(
-        self, renderer: Renderer, occluders: Occluders, direction: np.ndarray, centre: np.ndarray, opacity: Opacity
+        self,
+        renderer: Renderer,
+        occluders: Occluders,
+        direction: np.ndarray,
+        centre: np.ndarray,
+        size: int,
+        opacity: Opacity,
     ):
+        """`size`: side of the map in texels."""
+        self._size = size
         matrix = parallel_camera(direction, centre, _SHADOW_REACH, distance=7, far=14)
         self._matrix = torch.as_tensor(matrix, dtype=torch.float32, device=renderer.device)
-        self._depth = occluders.depth(renderer, self._matrix, SHADOW_SIZE, opacity)
+        self._depth = occluders.depth(renderer, self._matrix, size, opacity)
 
     def at(self, positions: torch.Tensor) -> Callable[[float], torch.Tensor]:
-        """A function from a depth bias to the visibility (n,) of places (3, n), averaged over five texels."""
+        """A function from a depth bias to the visibility (n,) of places (3, n), averaged over eight texels."""
         clip = project(positions.T, self._matrix).T.contiguous()
-        x = (clip[0] * 0.5 + 0.5) * SHADOW_SIZE
-        y = (0.5 - clip[1] * 0.5) * SHADOW_SIZE
+        x = (clip[0] * 0.5 + 0.5) * self._size
+        y = (0.5 - clip[1] * 0.5) * self._size
         near = clip[2] * 0.5 + 0.5
         flat = self._depth.reshape(-1)
 
         def visible(bias: float) -> torch.Tensor:
             total = torch.zeros_like(near)
-            for dx, dy in ((1.0, 0.4), (-1.0, -0.4), (-0.4, 1.0), (0.4, -1.0)):
-                total += self._bilinear(flat, x + dx * 0.8, y + dy * 0.8, near - bias)
-            return total / 4
+            for dx, dy in ((0.8, 0.4), (-0.8, -0.4)):
+                total += self._bilinear(flat, x + dx, y + dy, near - bias)
+            return total / 2
 
         return visible
 
-    @staticmethod
-    def _bilinear(flat: torch.Tensor, x: torch.Tensor, y: torch.Tensor, near: torch.Tensor) -> torch.Tensor:
+    def _bilinear(self, flat: torch.Tensor, x: torch.Tensor, y: torch.Tensor, near: torch.Tensor) -> torch.Tensor:
         """(n,) share of the four texels around a place that are not nearer to the light."""
         left, top = torch.floor(x - 0.5), torch.floor(y - 0.5)
         fx, fy = x - 0.5 - left, y - 0.5 - top
-        column, row = left.long().clamp(0, SHADOW_SIZE - 2), top.long().clamp(0, SHADOW_SIZE - 2)
-        corner = row * SHADOW_SIZE + column
+        column, row = left.long().clamp(0, self._size - 2), top.long().clamp(0, self._size - 2)
+        corner = row * self._size + column
         upper = torch.lerp((flat[corner] >= near).float(), (flat[corner + 1] >= near).float(), fx)
-        corner = corner + SHADOW_SIZE
+        corner = corner + self._size
         lower = torch.lerp((flat[corner] >= near).float(), (flat[corner + 1] >= near).float(), fx)
         return torch.lerp(upper, lower, fy)
 
