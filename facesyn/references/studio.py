@@ -21,8 +21,8 @@ from facesyn.references.visibility import AmbientOcclusion, Occluders, Shadow
 
 SUPERSAMPLING = 2
 """Samples per pixel and direction."""
-_LAYERS = 4
-"""Cards that are looked through, at most."""
+_LAYERS, _LAYERS_WITHOUT_HAIR = 4, 2
+"""Cards that are looked through, at most: hair is made of many."""
 _SHADOW_SIZE = 512
 """Side of the shadow map in texels, at most."""
 _BRIGHTEST = 4.0
@@ -65,13 +65,14 @@ class Studio:
             occluders,
             scene.light.directions[0],
             scene.centre,
-            min(2 * size, _SHADOW_SIZE),
+            min(size * 3 // 2, _SHADOW_SIZE),
             self._materials.opacity,
         )
         canvas = _Canvas(grid, self._device)
         matrix = self._tensor(scene.matrix)
         hidden: torch.Tensor | None = None
-        for surfaces, layers in ((scene.solid, 1), (scene.cutout, _LAYERS)):
+        layers_of_cards = _LAYERS if scene.style.hair.mesh else _LAYERS_WITHOUT_HAIR
+        for surfaces, layers in ((scene.solid, 1), (scene.cutout, layers_of_cards)):
             group = _Group.of(surfaces, matrix, self._device)
             seen = self.renderer.rasterise(group.positions, group.triangles, matrix, grid, layers)
             if hidden is not None:
@@ -184,17 +185,20 @@ class _Canvas:
 
     def lay(self, paints: Sequence[_Paint], layers: int) -> None:
         """Layers over what is there, the last first; whatever is at least half opaque counts as what is seen."""
+        if not paints:
+            return
+        place = torch.cat([paint.samples.place for paint in paints])
+        single = torch.cat([paint.samples.span for paint in paints]) == 1
+        rows, kind = torch.cat([paint.rows for paint in paints]), torch.cat([paint.kind for paint in paints])
+        count = self.size * self.size
         for layer in reversed(range(layers)):
-            low, high = layer * self.size * self.size, (layer + 1) * self.size * self.size
-            for paint in paints:
-                place, span = paint.samples.place, paint.samples.span
-                here = (place >= low) & (place < high)
-                for single, block in ((True, self._block[:1]), (False, self._block)):
-                    chosen = (here & ((span == 1) == single)).nonzero()[:, 0]
-                    if len(chosen):
-                        pixel = (paint.samples.pixel[chosen][:, None] + block).reshape(-1)
-                        sample = chosen.repeat_interleave(len(block))
-                        self._put(pixel, paint.rows[sample], paint.kind[sample], solid=layers == 1)
+            here = (place >= layer * count) & (place < (layer + 1) * count)
+            for chosen, block in ((here & single, self._block[:1]), (here & ~single, self._block)):
+                sample = chosen.nonzero()[:, 0]
+                if len(sample):
+                    pixel = (place[sample][:, None] - layer * count + block).reshape(-1)
+                    sample = sample.repeat_interleave(len(block))
+                    self._put(pixel, rows[sample], kind[sample], solid=layers == 1)
 
     def _put(self, pixel: torch.Tensor, rows: torch.Tensor, kind: torch.Tensor, solid: bool) -> None:
         if not solid:

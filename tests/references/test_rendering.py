@@ -13,7 +13,7 @@ from facesyn.banks import read_bank
 from facesyn.errors import AssetError, UsageError
 from facesyn.imaging import load_edge_map
 from facesyn.references.assets import find_assets
-from facesyn.references.edges import frontal, shape_of, spread_evenly
+from facesyn.references.edges import shape_of, spread_evenly
 from facesyn.references.photographer import Equipment, Photographer
 from facesyn.references.plans import Order
 from facesyn.references.stream import ReferenceStream
