@@ -88,7 +88,7 @@ def render(
     )
     options = tuple(parse_backend_options(option).items())
     registry.load(registry.Role.RENDERER, renderer)
-    equipment = Equipment(found.data, size, crop, renderer, options)
+    equipment = Equipment(found.data, size, crop, renderer, options, geometry=bool(map_))
     facts = {
         "renderer": renderer,
         "assets": found.digest,

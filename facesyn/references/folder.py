@@ -21,7 +21,7 @@ from facesyn.references.edges import HIGH, LOW, edge_map
 from facesyn.references.materials import KINDS
 from facesyn.references.photographer import Rendered
 from facesyn.references.plans import Shot
-from facesyn.references.studio import Exposure
+from facesyn.references.studio import Geometry
 from facesyn.rendered import REFERENCE_STYLE
 from facesyn.stages.folder import StageFolder
 
@@ -78,9 +78,10 @@ class ReferenceFolder:
                 self.portraits.add(row, rendered.picture)
             return
         for kind in self._maps:
+            assert rendered.geometry is not None, "maps need equipment that keeps geometry"
             path = self.folder / kind / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, encode_map(rendered.exposure, kind))
+            write_bytes(path, encode_map(rendered.geometry, kind))
         if row.file_name not in self.pictures.done:
             self.pictures.add(row, rendered.picture)
 
@@ -98,15 +99,15 @@ class ReferenceFolder:
             self.edges.add(row, edge_map(picture, labels["landmarks"]))
 
 
-def encode_map(exposure: Exposure, kind: str) -> bytes:
+def encode_map(geometry: Geometry, kind: str) -> bytes:
     """PNG of a map: depth, 16 bits in `DEPTH_UNIT`; normals, (n + 1) / 2 · 255; segmentation, indices of `KINDS`."""
     if kind == "depth":
-        picture = Image.fromarray((exposure.depth / DEPTH_UNIT).round().clip(0, 65535).astype(np.uint16))
+        picture = Image.fromarray((geometry.depth / DEPTH_UNIT).round().clip(0, 65535).astype(np.uint16))
     elif kind == "normals":
-        there = exposure.kind[..., None] != 0
-        picture = Image.fromarray(np.where(there, (exposure.normal + 1) * 127.5, 0).round().astype(np.uint8))
+        there = geometry.kind[..., None] != 0
+        picture = Image.fromarray(np.where(there, (geometry.normal + 1) * 127.5, 0).round().astype(np.uint8))
     else:
-        picture = Image.fromarray(exposure.kind)
+        picture = Image.fromarray(geometry.kind)
         picture.putpalette([value for kind in range(len(KINDS)) for value in _PALETTE[kind]])
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")

@@ -156,7 +156,7 @@ class Materials:
         x = x.abs()
         uneven = skin.mottle * (noise.smooth(rest * 5, identity.noise * 3.1) - 0.5)
         albedo = albedo * (1 + uneven * seen.constant(0.10, 0.24, 0.24))
-        albedo = albedo * (1 + 0.10 * (noise.smooth(rest * 60, identity.noise) - 0.5))
+        albedo = albedo * (1 + 0.10 * (noise.cells(rest * 60, identity.noise) - 0.5))
         cheeks = torch.exp(-(((x - 0.42) / 0.2) ** 2) - ((y - 6.95) / 0.17) ** 2) * (z > 0.6)
         tip = torch.exp(-((x / 0.12) ** 2) - ((y - 6.99) / 0.1) ** 2) * (z > 1.3)
         blush = skin.flush * (cheeks + tip).clamp(0, 1)

@@ -17,7 +17,7 @@ from facesyn.references.people import People
 from facesyn.references.photograph import backdrop, degrade, develop
 from facesyn.references.plans import Order, Planner, Shot
 from facesyn.references.scene import Poser
-from facesyn.references.studio import Exposure, Studio
+from facesyn.references.studio import Geometry, Studio
 from facesyn.references.styles import Styles
 from facesyn.seeds import derive_seed
 
@@ -27,23 +27,24 @@ _FINE_FROM = 161
 
 @dataclass(frozen=True)
 class Rendered:
-    """A finished picture with its `labels`, and the geometry it was made from."""
+    """A finished picture with its `labels`, and the geometry seen in it where that was asked for."""
 
     shot: Shot
     picture: Image.Image
     labels: dict[str, Any]
-    exposure: Exposure
+    geometry: Geometry | None
 
 
 @dataclass(frozen=True)
 class Equipment:
-    """How pictures are taken; small enough to be handed to a worker process."""
+    """How pictures are taken; small enough to be handed to a worker process. `geometry` keeps what maps are made of."""
 
     assets: Path
     size: int = 128
     crop: str = "head"
     renderer: str = "moderngl"
     options: tuple[tuple[str, Any], ...] = ()
+    geometry: bool = False
 
 
 def planner(order: Order, assets: Assets) -> Planner:
@@ -66,11 +67,11 @@ class Photographer:
         """The same shot gives the same pixels."""
         size = self.equipment.size
         scene = self._poser.scene(shot.identity, shot.style, self.equipment.crop)
-        exposure = self._studio.expose(scene, size)
+        exposure = self._studio.expose(scene, size, self.equipment.geometry)
         developed = develop(exposure.rgba, backdrop(shot.style.background, size))
         rng = np.random.default_rng(derive_seed(self.order.seed, "film", shot.name))
         picture = degrade(developed, shot.style.quality, rng)
-        return Rendered(shot, picture, label(scene, size) | shot.facts, exposure)
+        return Rendered(shot, picture, label(scene, size) | shot.facts, exposure.geometry)
 
     def session(self, number: int) -> Iterator[Rendered]:
         """All pictures of a person, the portrait first."""

@@ -19,6 +19,8 @@ _ANCHOR = 0.55
 """The camera aims so far (dm) behind the middle of the eyes, towards the ears, so that turned heads stay centred."""
 _CLOTH = 0.035
 """Clothes lie so far (dm) over the skin."""
+_CARD = 0.015
+"""Brows and lashes lie so far (dm) before the skin they were fitted to."""
 _TRIMMED = {"bob01": 7.62, "bob02": 7.60, "braid01": 7.60, "short03": 7.62}
 """Long fringes are cut at this height so that they do not hide the eyes."""
 
@@ -232,6 +234,8 @@ class Poser:
         part = self.head.part(kind, name)
         rest, weight = self._at_rest(part)
         positions = pose(part.positions(posed), weight)
+        if material == "card":  # or coarse skin would swallow brows in places
+            positions = positions + (pose.head_turn[:, 2] * _CARD).astype(np.float32)
         return Surface(
             material,
             positions,

@@ -23,6 +23,7 @@ SUPERSAMPLING = 2
 """Samples per pixel and direction."""
 _LAYERS, _LAYERS_WITHOUT_HAIR = 4, 2
 """Cards that are looked through, at most: hair is made of many."""
+_COLUMNS = 11
 _SHADOW_SIZE = 512
 """Side of the shadow map in texels, at most."""
 _BRIGHTEST = 4.0
@@ -30,18 +31,25 @@ _BRIGHTEST = 4.0
 
 
 @dataclass(frozen=True)
-class Exposure:
-    """A picture of size n before it is a photograph: `rgba` (n, n, 4) float32 linear, premultiplied.
+class Geometry:
+    """What is seen in a picture of size n.
 
     `kind` (n, n) uint8 index into `facesyn.references.materials.KINDS`; `normal` (n, n, 3) float32 unit vectors in the
     picture's frame; `depth` (n, n) float32 distance in decimetres along the optical axis. The last two are 0 where
     nothing is.
     """
 
-    rgba: np.ndarray
     kind: np.ndarray
     normal: np.ndarray
     depth: np.ndarray
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """A picture of size n before it is a photograph: `rgba` (n, n, 4) float32 linear, premultiplied."""
+
+    rgba: np.ndarray
+    geometry: Geometry | None = None
 
 
 class Studio:
@@ -54,8 +62,8 @@ class Studio:
         self._occlusion = AmbientOcclusion(head, renderer, self._materials.opacity)
 
     @torch.no_grad()
-    def expose(self, scene: Scene, size: int) -> Exposure:
-        """The scene in a picture of `size` × `size` pixels."""
+    def expose(self, scene: Scene, size: int, geometry: bool = False) -> Exposure:
+        """The scene in a picture of `size` × `size` pixels, on demand with the `geometry` that is seen there."""
         grid = size * SUPERSAMPLING
         casting = [surface for surface in (*scene.solid, *scene.cutout) if surface.casts_shadow]
         occluders = Occluders.of(casting, self._device)
@@ -68,7 +76,7 @@ class Studio:
             min(size * 3 // 2, _SHADOW_SIZE),
             self._materials.opacity,
         )
-        canvas = _Canvas(grid, self._device)
+        canvas = _Canvas(grid, _COLUMNS if geometry else 4, self._device)
         matrix = self._tensor(scene.matrix)
         hidden: torch.Tensor | None = None
         layers_of_cards = _LAYERS if scene.style.hair.mesh else _LAYERS_WITHOUT_HAIR
@@ -79,7 +87,7 @@ class Studio:
                 seen.triangle[seen.depth >= hidden] = -1
             starts = torch.tensor([member.first for member in group.members], device=self._device)
             places = occupied(seen.triangle, starts)
-            painted = [self._paint(scene, member, places, grid, lit, shadow) for member in group.members]
+            painted = [self._paint(scene, member, places, canvas, lit, shadow) for member in group.members]
             canvas.lay([paint for paint in painted if paint is not None], layers)
             hidden = seen.depth[0]
         return canvas.resolved(scene)
@@ -89,7 +97,7 @@ class Studio:
         scene: Scene,
         member: "_Member",
         places: Places,
-        grid: int,
+        canvas: "_Canvas",
         lit: Lit,
         shadow: Shadow,
     ) -> "_Paint | None":
@@ -97,7 +105,7 @@ class Studio:
         mine = places.of(member.first, len(member.triangles))
         if not len(mine.place):
             return None
-        samples = locate(mine, grid, member.triangles, member.clip)
+        samples = locate(mine, canvas.size, member.triangles, member.clip)
         surface = member.surface
         position, normal, rest = samples.interpolate(member.geometry).split(3)
         hair = scene.style.hair
@@ -107,7 +115,7 @@ class Studio:
             scene=scene,
             lit=lit,
             samples=samples,
-            size=grid,
+            size=canvas.size,
             position=position,
             normal=normal,
             view=unit(self._tensor(scene.eye)[:, None] - position),
@@ -119,8 +127,10 @@ class Studio:
             shadow=shadow.at(position),
         )
         look = self._materials.look(seen)
-        rows = torch.cat([look.colour.clamp(0, _BRIGHTEST) * look.opacity, look.opacity[None], unit(normal), position])
-        return _Paint(samples, rows.T.contiguous(), look.kind)
+        columns = [look.colour.clamp(0, _BRIGHTEST) * look.opacity, look.opacity[None]]
+        if canvas.columns > 4:
+            columns += [look.kind[None].float(), unit(normal), position]
+        return _Paint(samples, torch.cat(columns).T.contiguous())
 
     def _tensor(self, values: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self._device)
@@ -166,21 +176,18 @@ class _Group:
 
 @dataclass(frozen=True)
 class _Paint:
-    """`rows` (n, 10): premultiplied colour and opacity, normal, position; `kind` (n,)."""
+    """`rows` (n, 4): premultiplied colour and opacity; or (n, 11) with kind, normal and position."""
 
     samples: Samples
     rows: torch.Tensor
-    kind: torch.Tensor
 
 
 class _Canvas:
-    """The grid of samples, painted from far to near."""
+    """The grid of samples, painted from far to near; `columns` as in `_Paint`."""
 
-    def __init__(self, size: int, device: str):
-        self.size = size
-        count = size * size
-        self._rows = torch.zeros((count, 10), device=device)
-        self._kind = torch.full((count,), BACKGROUND, dtype=torch.int64, device=device)
+    def __init__(self, size: int, columns: int, device: str):
+        self.size, self.columns = size, columns
+        self._rows = torch.zeros((size * size, columns), device=device)  # kind 0 is the background
         self._block = torch.tensor([0, 1, size, size + 1], device=device)
 
     def lay(self, paints: Sequence[_Paint], layers: int) -> None:
@@ -189,7 +196,7 @@ class _Canvas:
             return
         place = torch.cat([paint.samples.place for paint in paints])
         single = torch.cat([paint.samples.span for paint in paints]) == 1
-        rows, kind = torch.cat([paint.rows for paint in paints]), torch.cat([paint.kind for paint in paints])
+        rows = torch.cat([paint.rows for paint in paints])
         count = self.size * self.size
         for layer in reversed(range(layers)):
             here = (place >= layer * count) & (place < (layer + 1) * count)
@@ -198,21 +205,17 @@ class _Canvas:
                 if len(sample):
                     pixel = (place[sample][:, None] - layer * count + block).reshape(-1)
                     sample = sample.repeat_interleave(len(block))
-                    self._put(pixel, rows[sample], kind[sample], solid=layers == 1)
+                    self._put(pixel, rows[sample], solid=layers == 1)
 
-    def _put(self, pixel: torch.Tensor, rows: torch.Tensor, kind: torch.Tensor, solid: bool) -> None:
+    def _put(self, pixel: torch.Tensor, rows: torch.Tensor, solid: bool) -> None:
         if not solid:
-            before = self._rows[pixel]
-            opacity = rows[:, 3:4]
-            plain = opacity >= 0.5
-            colour = rows[:, :4] + before[:, :4] * (1 - opacity)
-            rows = torch.cat([colour, torch.where(plain, rows[:, 4:], before[:, 4:])], 1)
-            kind = torch.where(plain[:, 0], kind, self._kind[pixel])
+            before, opacity = self._rows[pixel], rows[:, 3:4]
+            kept = torch.where(opacity >= 0.5, rows[:, 4:], before[:, 4:])
+            rows = torch.cat([rows[:, :4] + before[:, :4] * (1 - opacity), kept], 1)
         self._rows[pixel] = rows
-        self._kind[pixel] = kind
 
     def resolved(self, scene: Scene) -> Exposure:
-        """Samples averaged into pixels: colours under a tent, kinds by majority, geometry by mean."""
+        """Samples averaged into pixels: colours under a tent, kinds by majority, normals and depths by mean."""
         n = self.size
         offsets = (torch.arange(2 * SUPERSAMPLING, device=self._rows.device) + 0.5) / SUPERSAMPLING - 1
         tent = (1 - offsets.abs() / 0.9).clamp(min=0)
@@ -221,23 +224,22 @@ class _Canvas:
         margin = SUPERSAMPLING // 2
         padded = F.pad(image, (margin, margin, margin, margin), mode="replicate")
         rgba = F.conv2d(padded, (kernel / kernel.sum())[None, None], stride=SUPERSAMPLING)[:, 0]
-        kinds = self._blocks(self._kind)
+        colours = rgba.permute(1, 2, 0).cpu().numpy()
+        return Exposure(colours, self._geometry(scene) if self.columns > 4 else None)
+
+    def _geometry(self, scene: Scene) -> Geometry:
+        kinds = self._blocks(self._rows[:, 4])
         first, second, third, fourth = kinds  # two of four make a majority, or at least no smaller party
         rest = torch.where((second == third) | (second == fourth), second, third)
         alone = (first != second) & (first != third) & (first != fourth)
         kind = torch.where(alone & ((second == third) | (second == fourth) | (third == fourth)), rest, first)
         there = (kinds != BACKGROUND).float()
         share = there.sum(0).clamp(min=1)
-        normal = torch.stack([(self._blocks(axis) * there).sum(0) for axis in self._rows[:, 4:7].T])
+        normal = torch.stack([(self._blocks(axis) * there).sum(0) for axis in self._rows[:, 5:8].T])
         normal = unit(normal) * (kind != BACKGROUND)
-        distance = float(scene.eye[2]) - (self._blocks(self._rows[:, 9]) * there).sum(0) / share
+        distance = float(scene.eye[2]) - (self._blocks(self._rows[:, 10]) * there).sum(0) / share
         depth = torch.where(kind != BACKGROUND, distance, 0)
-        return Exposure(
-            rgba.permute(1, 2, 0).cpu().numpy(),
-            kind.to(torch.uint8).cpu().numpy(),
-            normal.permute(1, 2, 0).cpu().numpy(),
-            depth.cpu().numpy(),
-        )
+        return Geometry(kind.to(torch.uint8).cpu().numpy(), normal.permute(1, 2, 0).cpu().numpy(), depth.cpu().numpy())
 
     def _blocks(self, values: torch.Tensor) -> torch.Tensor:
         """(samples per pixel, size, size) from (samples of the grid,)."""

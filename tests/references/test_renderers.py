@@ -32,10 +32,13 @@ class TestPyTorch3D(RendererContract):
 def test_pytorch3d_draws_the_same_pictures(assets: Path) -> None:
     available("pytorch3d")
     order = Order(identities=2, styles=2, seed=1)
-    first, second = (Photographer(Equipment(assets, 64, renderer=name), order) for name in ("moderngl", "pytorch3d"))
+    first, second = (
+        Photographer(Equipment(assets, 64, renderer=name, geometry=True), order) for name in ("moderngl", "pytorch3d")
+    )
     for number in range(order.identities):
         for ours, theirs in zip(first.session(number), second.session(number), strict=True):
-            covered, there = ours.exposure.kind > 0, theirs.exposure.kind > 0
+            assert ours.geometry is not None and theirs.geometry is not None
+            covered, there = ours.geometry.kind > 0, theirs.geometry.kind > 0
             assert (covered & there).sum() / (covered | there).sum() >= 0.98
             pixels, others = (np.asarray(each.picture, float) for each in (ours, theirs))
             assert np.abs(pixels - others).mean() <= 6
