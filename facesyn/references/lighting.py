@@ -22,7 +22,7 @@ MOODS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Light:
     """Three directional lights, of which the first casts shadows, and the surroundings.
 

@@ -36,6 +36,8 @@ MULTI_PIE_CAMERAS = {
 """Azimuth and elevation in degrees. Thirteen stand at head height, 15° apart; two look down as surveillance cameras
 do, how steeply is our guess. Which end of the row is on the picture's right is our reading too.
 """
+_POOL = 20
+"""Styles looked through per one that is wanted."""
 _GREY: tuple[float, float, float] = (118, 122, 128)
 
 
@@ -159,12 +161,19 @@ class Planner:
             yield Shot(name, identity, style, {"flash": flash})
 
     def _varied(self, identity: Identity) -> Iterator[Shot]:
-        """One factor exchanged at a time, all others as in the reference style."""
+        """One factor exchanged at a time, all others as in the reference style.
+
+        Styles in which the factor is as in the reference style (most wear no glasses) are passed over where others are
+        left.
+        """
         plain = reference_style(identity)
         for factor in self.order.vary:
+            pool = (self._styles.style(number, identity.cell.gender) for number in range(_POOL * self.order.styles))
+            unlike = (style for style in pool if getattr(style, factor) != getattr(plain, factor))
             for level in range(self.order.styles):
+                other = next(unlike, None) or self._styles.style(level, identity.cell.gender)
                 style = replace(
-                    plain.exchanged(factor, self._styles.style(level, identity.cell.gender)),
+                    plain.exchanged(factor, other),
                     number=FACTORS.index(factor) * self.order.styles + level,
                 )
                 facts = {"varied": factor, "level": level}

@@ -119,6 +119,15 @@ def test_one_factor_is_exchanged_at_a_time(assets: Path, renderer: object) -> No
                 assert getattr(shot.style, factor) == getattr(plain, factor)
 
 
+def test_a_varied_factor_differs_where_it_can(assets: Path, renderer: object) -> None:
+    order = Order(identities=1, styles=3, vary=("glasses", "quality"))
+    photographer = Photographer(Equipment(assets, 32), order)
+    who = photographer.planner.identity(0)
+    plain = photographer.planner.portrait(who).style
+    for shot in photographer.planner.shots(who):
+        assert getattr(shot.style, shot.facts["varied"]) != getattr(plain, shot.facts["varied"])
+
+
 def test_the_grid_holds_every_camera_flash_and_expression_once(assets: Path, renderer: object) -> None:
     order = Order(identities=1, styles=1, grid="multi-pie", expressions=("neutral", "scream"))
     photographer = Photographer(Equipment(assets, 32), order)
