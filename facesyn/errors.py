@@ -5,6 +5,7 @@ FacesynError                exit 1
 │   └── RecordError                  a row of a JSONL file is malformed; names file and line
 ├── BackendError                     a backend cannot be loaded or cannot run here
 ├── ModelError                       weights are missing or of another kind
+├── AssetError                       the 3D head's data folder is missing or incomplete
 ├── ImageError                       a picture is missing, corrupt or over the limits
 └── RunError                         a run folder cannot be written, or belongs to another recipe
 """
@@ -36,6 +37,10 @@ class BackendError(FacesynError):
 
 class ModelError(FacesynError):
     """Weights are missing or are not what was asked for."""
+
+
+class AssetError(FacesynError):
+    """The data folder of the 3D head is missing or incomplete."""
 
 
 class ImageError(FacesynError):

@@ -7,13 +7,16 @@ machine may lack, it has a classmethod `why_unavailable() -> str | None` that an
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
 
 from facesyn.demographics import Cell
 from facesyn.records import PromptRow
+
+if TYPE_CHECKING:
+    import torch
 
 Facts = Mapping[str, Any]
 """What a row must say for an image to be made again: model ids and hashes, scheduler, steps, guidance, versions."""
@@ -97,12 +100,30 @@ class AttributeClassifier(Protocol):
         ...
 
 
+class Layers(NamedTuple):
+    """What a renderer sees of triangles, nearest first: two tensors of shape (layers, size, size), top row first."""
+
+    triangle: "torch.Tensor"
+    """int64 index of the triangle that covers the pixel's centre, -1 for none."""
+    depth: "torch.Tensor"
+    """float32 depth there, from 0 at the near plane to 1 at the far plane; 1 for none."""
+
+
 @runtime_checkable
 class Renderer(Protocol):
-    """Rasterises a posed mesh into geometry buffers; shading is shared code."""
+    """Says which triangles cover which pixels. All else of a picture is computed from that, in code shared by all."""
 
-    def rasterise(self, scene: Mapping[str, Any], size: int) -> Mapping[str, np.ndarray]:
-        """Buffers of shape (size, size, …), e.g. `depth`, `normal`, `uv`, `part`."""
+    device: str
+    """The torch device that tensors are taken from and given on."""
+
+    def rasterise(
+        self, positions: "torch.Tensor", triangles: "torch.Tensor", matrix: "torch.Tensor", size: int, layers: int = 1
+    ) -> Layers:
+        """The nearest `layers` triangles at every pixel of a `size` × `size` picture; both sides of a triangle count.
+
+        `positions` (v, 3) float32, `triangles` (t, 3) int64, `matrix` (4, 4) float32 from positions to clip space as
+        OpenGL has it: x to the right, y up, -w ≤ z ≤ w, seen where w > 0.
+        """
         ...
 
 

@@ -90,6 +90,26 @@ class TransferRow(PictureRow):
     transfer: dict[str, Any]
 
 
+class RenderedRow(PictureRow):
+    """A picture of the 3D head; what `facesyn references render` writes, with many more labels as extra fields.
+
+    `landmarks`: five (x, y) in pixels. `style` is -1 for portraits, which source faces look like.
+    """
+
+    identity: str
+    style: int
+    gender: str
+    landmarks: list[tuple[float, float]]
+    render: dict[str, Any]
+
+
+class EdgeRow(PictureRow):
+    """An edge map of a bank; what `facesyn references edges` writes. `source` is the picture it was taken from."""
+
+    source: str
+    edges: dict[str, Any]
+
+
 class PairRow(Row):
     """An exact pairing asked of `facesyn transfer --pairs`; source and reference are relative to the file's folder."""
 

@@ -93,7 +93,7 @@ def test_an_unknown_name_gets_a_suggestion(site: Path) -> None:
         registry.load(Role.PROMPTER, "writr")
     assert error.value.hint and "Did you mean 'writer'?" in error.value.hint
     with pytest.raises(UsageError) as error:
-        registry.load(Role.RENDERER, "pytorch3d")
+        registry.load(Role.DETECTOR, "retinaface")
     assert error.value.hint == "Installed: none."
 
 

@@ -28,7 +28,14 @@ runpy.run_module("facesyn", run_name="__main__")
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["backends", "list"], ["prompts", "--help"], ["models", "--help"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["backends", "list"],
+        ["prompts", "--help"],
+        ["references", "--help"],
+        ["models", "--help"],
+    ],
     ids=" ".join,
 )
 def test_nothing_heavy_is_imported(arguments: list[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from facesyn import __version__
-from facesyn.cli import backends, dataset, doctor, evaluate, generate, models, prompts, train, transfer
+from facesyn.cli import backends, dataset, doctor, evaluate, generate, models, prompts, references, train, transfer
 from facesyn.cli.errors import Commands
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ app.command()(prompts.prompts)
 app.command()(generate.generate)
 app.command()(transfer.transfer)
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(references.app, name="references")
 app.command()(train.train)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(backends.app, name="backends")

@@ -17,10 +17,20 @@ if TYPE_CHECKING:
 
 
 class StageFolder(Generic[PictureType]):
-    """`measured` are the fields of a row that are only known once the picture is there."""
+    """`measured` are the fields of a row that are only known once the picture is there.
 
-    def __init__(self, folder: Path, kind: type[PictureType], measured: Sequence[str] = ()):
+    `source` is the IPTC digital source type that pictures are marked with; see `facesyn.imaging.encode_png`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        kind: type[PictureType],
+        measured: Sequence[str] = (),
+        source: str = "trainedAlgorithmicMedia",
+    ):
         self.folder = folder
+        self._source = source
         self.metadata = folder / METADATA
         self._measured = set(measured)
         if folder.exists() and not folder.is_dir():
@@ -63,7 +73,7 @@ class StageFolder(Generic[PictureType]):
 
         path = self.folder / row.file_name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, encode_png(picture))
+        write_bytes(path, encode_png(picture, self._source))
         with open(self.metadata, "a", encoding="utf-8") as file:
             file.write(format_row(row))
             file.flush()

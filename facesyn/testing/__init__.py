@@ -13,6 +13,7 @@ from facesyn.testing.contracts import (
     FaceEncoderContract,
     FaceGeneratorContract,
     PromptWriterContract,
+    RendererContract,
 )
 from facesyn.testing.samples import drawn_edges, drawn_face
 
@@ -22,6 +23,7 @@ __all__ = [
     "FaceEncoderContract",
     "FaceGeneratorContract",
     "PromptWriterContract",
+    "RendererContract",
     "drawn_edges",
     "drawn_face",
 ]

@@ -19,6 +19,7 @@ from facesyn.protocols import (
     FaceGenerator,
     Facts,
     PromptWriter,
+    Renderer,
 )
 from facesyn.records import PromptRow, format_row, parse_rows
 from facesyn.testing.samples import drawn_edges, drawn_face, prompt_rows
@@ -180,6 +181,60 @@ class FaceEncoderContract:
 
     def test_facts_are_json_and_stable(self) -> None:
         _assert_facts(self.make().facts(), self.make().facts())
+
+
+class RendererContract:
+    """`rasterise`: which triangles cover the pixels' centres, nearest first."""
+
+    size = 32
+
+    def make(self) -> Renderer:
+        raise NotImplementedError
+
+    def _seen(self, positions: list[list[float]], triangles: list[list[int]], layers: int = 1) -> tuple[Any, Any]:
+        """Triangles and depths of positions that are given in clip space, so that the matrix changes nothing."""
+        import torch
+
+        renderer = self.make()
+        seen = renderer.rasterise(
+            torch.tensor(positions, dtype=torch.float32, device=renderer.device),
+            torch.tensor(triangles, dtype=torch.int64, device=renderer.device),
+            torch.eye(4, device=renderer.device),
+            self.size,
+            layers,
+        )
+        assert seen.triangle.shape == seen.depth.shape == (layers, self.size, self.size)
+        assert seen.triangle.dtype == torch.int64 and seen.depth.dtype == torch.float32
+        return seen.triangle.cpu().numpy(), seen.depth.cpu().numpy()
+
+    def test_satisfies_the_protocol(self) -> None:
+        assert isinstance(self.make(), Renderer)
+
+    def test_a_triangle_covers_the_centres_inside_it_upper_row_first(self) -> None:
+        triangle, depth = self._seen([[-1, 1, 0], [0, 1, 0], [-1, 0, 0]], [[0, 1, 2]])
+        row, column = np.mgrid[: self.size, : self.size] + 0.5
+        inside = row + column < self.size / 2 - 0.01
+        outside = row + column > self.size / 2 + 0.01
+        assert (triangle[0][inside] == 0).all() and (triangle[0][outside] == -1).all()
+        assert np.allclose(depth[0][inside], 0.5, atol=1e-5) and (depth[0][outside] == 1).all()
+
+    def test_both_sides_of_a_triangle_count(self) -> None:
+        for corners in ([0, 1, 2], [0, 2, 1]):
+            assert (self._seen([[-1, -1, 0], [3, -1, 0], [-1, 3, 0]], [corners])[0] == 0).all()
+
+    def test_layers_come_nearest_first(self) -> None:
+        whole = [[-1.0, -1.0], [3.0, -1.0], [-1.0, 3.0]]
+        positions = [[x, y, z] for z in (0.5, -0.5, 0.0) for x, y in whole]
+        triangle, depth = self._seen(positions, [[0, 1, 2], [3, 4, 5], [6, 7, 8]], layers=4)
+        assert [set(layer.ravel().tolist()) for layer in triangle] == [{1}, {2}, {0}, {-1}]
+        assert np.allclose([float(layer.mean()) for layer in depth], [0.25, 0.5, 0.75, 1.0], atol=1e-5)
+
+    def test_what_crosses_is_told_apart_pixel_by_pixel(self) -> None:
+        positions = [[-1, -1, -1], [3, -1, 3], [-1, 3, -1], [-1, -1, 0], [3, -1, 0], [-1, 3, 0]]
+        triangle, _ = self._seen([[float(value) for value in row] for row in positions], [[0, 1, 2], [3, 4, 5]], 2)
+        left, right = triangle[:, :, : self.size // 2], triangle[:, :, self.size // 2 :]
+        assert (left[0] == 0).all() and (left[1] == 1).all()
+        assert (right[0] == 1).all() and (right[1] == 0).all()
 
 
 class ExecutorContract:

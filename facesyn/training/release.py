@@ -20,8 +20,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from facesyn.records import METADATA
+from facesyn.references.edges import inner_face
 from facesyn.rendered import REFERENCE_STYLE, RenderedFaces, read_shards
-from facesyn.training.ufg import edge_maps, inner_face
+from facesyn.training.ufg import edge_maps
 
 SETTINGS = {
     "ufg": {"steps": 12, "guidance_scale": 2.5},
@@ -71,7 +72,7 @@ def write_edges(faces: RenderedFaces, folder: Path) -> None:
         taken[cell] = taken.get(cell, 0) + 1
         if taken[cell] > EDGES_PER_CELL:
             continue
-        mask = inner_face(np.array(label["landmarks"]), size)
+        mask = inner_face(np.array(label["landmarks"]), size, size)
         pictures.append(Image.fromarray(np.where(mask, edges[index], 0).astype(np.uint8)))
         rows.append({name: label[name] for name in ("ethnicity", "gender", "age_interval", "landmarks")})
     _write_bank(folder, pictures, rows, "png")

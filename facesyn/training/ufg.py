@@ -15,6 +15,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from facesyn.prompting.formulation import Formulation, load
+from facesyn.references.edges import HIGH, LOW, inner_face
 from facesyn.rendered import RenderedFaces
 from facesyn.training.captions import attributes_of, caption_of
 from facesyn.training.latents import encode_faces
@@ -75,16 +76,7 @@ def new_ufg(vae: AutoencoderKL, tokenizer: CLIPTokenizer, channels: tuple[int, i
 def edge_maps(faces: RenderedFaces) -> np.ndarray:
     """(n, size, size) uint8 Canny edges of every face."""
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in faces.images]
-    return np.stack([cv2.Canny(picture, 60, 140) for picture in grey])
-
-
-def inner_face(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """(size, size) bool: an ellipse over brows, eyes, nose, mouth and chin. `landmarks`: (5, 2) in pixels."""
-    eyes, mouth = landmarks[:2].mean(0), landmarks[3:].mean(0)
-    centre = eyes * 0.4 + mouth * 0.6
-    across, along = np.linalg.norm(landmarks[1] - landmarks[0]), np.linalg.norm(mouth - eyes)
-    y, x = np.mgrid[:size, :size]
-    return ((x - centre[0]) / (1.15 * across)) ** 2 + ((y - centre[1]) / (1.25 * along)) ** 2 < 1
+    return np.stack([cv2.Canny(picture, LOW, HIGH) for picture in grey])
 
 
 def train_ufg(
@@ -103,7 +95,7 @@ def train_ufg(
     )
     latents = encode_faces(vae_folder, faces, folder / "latents.npz", report, flips=False)[0]
     edges = edge_maps(faces)
-    masks = {label["identity"]: inner_face(np.array(label["landmarks"]), edges.shape[1]) for label in faces.labels}
+    masks = {label["identity"]: inner_face(np.array(label["landmarks"]), *edges.shape[1:]) for label in faces.labels}
     formulation = load()
     tokenizer = _tokenizer(faces, formulation, folder / "tokenizer")
     scheduler = new_scheduler()
@@ -164,7 +156,7 @@ def train_ufg(
         rows = []
         for index in list(held_out.sources.values())[:64:2]:
             label = held_out.labels[index]
-            mask = inner_face(np.array(label["landmarks"]), sample_edges.shape[1])
+            mask = inner_face(np.array(label["landmarks"]), *sample_edges.shape[1:])
             face_edges = np.where(mask, sample_edges[index], 0)
             picture = pipeline(
                 caption_of(label, formulation, rng),
