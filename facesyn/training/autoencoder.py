@@ -18,7 +18,7 @@ from facesyn.training.loop import Losses, Run, Settings
 
 KL_WEIGHT = 1e-6
 SSIM_WEIGHT = 0.1
-COLOUR_WEIGHT = 0.5
+COLOUR_WEIGHT = 1.0
 PERCEPTUAL_WEIGHT = 0.05
 
 
