@@ -161,10 +161,11 @@ def test_pairs_share_a_style_and_never_a_person(renders: RenderedFaces) -> None:
             assert renders.labels[reference]["identity"] != wanted["identity"]
 
 
-def test_the_autoencoder_trains_and_is_saved_with_a_measured_scale(renders: RenderedFaces, tmp_path: Path) -> None:
+def test_the_autoencoder_trains_and_is_saved_with_standard_latents(renders: RenderedFaces, tmp_path: Path) -> None:
     from diffusers import AutoencoderKL
 
-    from facesyn.training.autoencoder import latent_std, train_autoencoder
+    from facesyn.atd import sampling
+    from facesyn.training.autoencoder import train_autoencoder
 
     few = RenderedFaces(renders.images[:16], renders.labels[:16])
     settings = Settings(
@@ -172,7 +173,38 @@ def test_the_autoencoder_trains_and_is_saved_with_a_measured_scale(renders: Rend
     )
     train_autoencoder(few, few, tmp_path, settings, lambda line: None)
     saved = AutoencoderKL.from_pretrained(tmp_path / "vae", local_files_only=True)
-    assert saved.config["scaling_factor"] == pytest.approx(1 / latent_std(saved, few), rel=1e-3)
+    with torch.no_grad():
+        latents = sampling.encode(saved, few.batch(range(16)))
+    torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(latents.shape[1]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(latents.shape[1]), atol=1e-3, rtol=0)
+
+
+def test_a_wider_autoencoder_begins_where_the_narrow_one_stopped() -> None:
+    from facesyn.training.autoencoder import new_autoencoder, widened
+
+    narrow = new_autoencoder(32, latent_channels=4)
+    wide = widened(narrow, 6)
+    pictures = torch.rand(2, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        before, after = narrow.encode(pictures).latent_dist, wide.encode(pictures).latent_dist
+        torch.testing.assert_close(after.mean[:, :4], before.mean)
+        torch.testing.assert_close(after.logvar[:, :4], before.logvar)
+        latents = torch.cat([before.mean, torch.zeros_like(before.mean[:, :2])], 1)
+        torch.testing.assert_close(wide.decode(latents).sample, narrow.decode(before.mean).sample)
+
+
+def test_standard_latents_decode_to_the_same_picture(renders: RenderedFaces) -> None:
+    from facesyn.training.autoencoder import new_autoencoder, standardised
+
+    model = new_autoencoder(renders.images.shape[1], latent_channels=4)
+    few = RenderedFaces(renders.images[:16], renders.labels[:16])
+    standard = standardised(model, few, count=16)
+    with torch.no_grad():
+        pictures = few.batch(range(2))
+        plain = model.decode(model.encode(pictures).latent_dist.mode()).sample
+        torch.testing.assert_close(
+            standard.decode(standard.encode(pictures).latent_dist.mode()).sample, plain, atol=1e-4, rtol=1e-3
+        )
 
 
 def test_the_embedded_landmarker_measures_yaw(renders: RenderedFaces) -> None:

@@ -36,7 +36,8 @@ def train(
     held_out: Annotated[Path, typer.Option("--held-out", help="Folder of shards to validate on, never trained on.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder: checkpoint, log, samples, model.")],
     autoencoder: Annotated[
-        Path | None, typer.Option("--autoencoder", help="Folder of the autoencoder whose latents are learned.")
+        Path | None,
+        typer.Option("--autoencoder", help="Folder of the autoencoder whose latents are learned, or to start from."),
     ] = None,
     judge: Annotated[
         Path | None,
@@ -85,7 +86,7 @@ def train(
     if what is Trainable.AUTOENCODER:
         from facesyn.training.autoencoder import train_autoencoder
 
-        train_autoencoder(faces, unseen, output, settings, out.note, judge)
+        train_autoencoder(faces, unseen, output, settings, out.note, judge, autoencoder)
     elif what is Trainable.DECODER and autoencoder is not None:
         from facesyn.training.autoencoder import train_decoder
 

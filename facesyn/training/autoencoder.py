@@ -11,18 +11,20 @@ from diffusers import AutoencoderKL
 from torch import nn
 
 from facesyn.evaluation.measures import psnr, ssim_map
-from facesyn.identity.networks import Recogniser
+from facesyn.identity.networks import Recogniser, recognition_crop
 from facesyn.rendered import RenderedFaces
 from facesyn.training.latents import encode_faces
 from facesyn.training.loop import Losses, Run, Settings
 
-KL_WEIGHT = 1e-6
+KL_WEIGHT = 2e-7
+"""Five times this was measured to put one channel of eight to sleep and to blur the others."""
 SSIM_WEIGHT = 0.1
 COLOUR_WEIGHT = 1.0
 PERCEPTUAL_WEIGHT = 0.05
+IDENTITY_WEIGHT = 0.05
 
 
-def new_autoencoder(size: int = 128, latent_channels: int = 8) -> AutoencoderKL:
+def new_autoencoder(size: int = 128, latent_channels: int = 12) -> AutoencoderKL:
     """An autoencoder with 8-fold reduction. No attention: it learns from crops and works at any size."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -36,8 +38,37 @@ def new_autoencoder(size: int = 128, latent_channels: int = 8) -> AutoencoderKL:
     )
 
 
+def widened(narrow: AutoencoderKL, latent_channels: int) -> AutoencoderKL:
+    """The same autoencoder with further latent channels; the old ones keep their sense, the new have none yet."""
+    before = narrow.config["latent_channels"]
+    model = new_autoencoder(narrow.config["sample_size"], latent_channels)
+    state, old = model.state_dict(), narrow.state_dict()
+    kept = torch.arange(before)
+    moments = torch.cat([kept, kept + latent_channels])  # means first, then logarithms of variances
+    for name, value in old.items():
+        if name.startswith("encoder.conv_out."):
+            if name.endswith("bias"):
+                state[name][latent_channels:] = -4.0  # the new channels begin with little noise
+            state[name][moments] = value
+        elif name.startswith(("quant_conv.", "post_quant_conv.")):
+            rows = moments if name.startswith("quant_conv.") else kept
+            if name.endswith("weight"):
+                state[name].zero_()
+                state[name].diagonal(dim1=0, dim2=1).fill_(1.0)
+                state[name][rows[:, None], rows[None, :]] = value
+            else:
+                state[name].zero_()
+                state[name][rows] = value
+        elif name == "decoder.conv_in.weight":
+            state[name][:, :before] = value
+        else:
+            state[name].copy_(value)
+    model.load_state_dict(state)
+    return model
+
+
 class Perception(nn.Module):
-    """Distance between pictures as a recogniser sees them: in the activations of its first layers.
+    """Distance between pictures as a recogniser sees them: in the activations of its first layers, and at its end.
 
     Eyes and lips cover few pixels, and a plain pixel loss lets them go; identity hangs on them. Any recogniser will
     do, but its own opinion of the results is biased from then on.
@@ -47,8 +78,12 @@ class Perception(nn.Module):
 
     def __init__(self, folder: Path):
         super().__init__()
-        trunk = Recogniser.from_pretrained(folder, local_files_only=True).trunk
-        self.layers = trunk[: self.LAYERS[-1] + 1].eval().requires_grad_(False)
+        self.recogniser = Recogniser.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
+        self.layers = self.recogniser.trunk[: self.LAYERS[-1] + 1]
+
+    def train(self, mode: bool = True) -> "Perception":
+        """Stays as it is: its batch statistics are part of the judgement."""
+        return self
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Mean absolute difference over layers; `a`, `b`: (n, 3, h, w) in [-1, 1]."""
@@ -58,6 +93,11 @@ class Perception(nn.Module):
             if number in self.LAYERS:
                 terms.append((a.float() - b.float()).abs().mean())
         return torch.stack(terms).mean()
+
+    def unlikeness(self, decoded: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
+        """1 - cosine between embeddings, averaged; whole pictures (n, 3, h, w) in [-1, 1]."""
+        made, true = (self.recogniser(recognition_crop(side)).float() for side in (decoded, pictures))
+        return 1 - F.cosine_similarity(made, true).mean()
 
 
 def _corners(side: int, size: int, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -72,8 +112,8 @@ def _crops(pictures: torch.Tensor, corners: np.ndarray, side: int) -> torch.Tens
     return torch.stack([p[:, y : y + side, x : x + side] for p, (y, x) in zip(pictures, corners, strict=True)])
 
 
-def reconstruction(decoded: torch.Tensor, pictures: torch.Tensor, perception: Perception | None) -> Losses:
-    """Loss terms of decoded pictures (n, 3, h, w) against the true ones, both in [-1, 1].
+def reconstruction(decoded: torch.Tensor, pictures: torch.Tensor, perception: Perception | None, whole: bool) -> Losses:
+    """Loss terms of decoded pictures (n, 3, h, w) against the true ones, both in [-1, 1]; identity needs `whole` ones.
 
     The colour of areas has a term of its own: skin makes up most of the data, and what it lacks, such as green against
     magenta, costs so little pixel by pixel that an encoder may give it up.
@@ -87,6 +127,8 @@ def reconstruction(decoded: torch.Tensor, pictures: torch.Tensor, perception: Pe
     }
     if perception is not None:
         terms["perceptual"] = PERCEPTUAL_WEIGHT * perception(decoded, pictures)
+        if whole:
+            terms["identity"] = IDENTITY_WEIGHT * perception.unlikeness(decoded, pictures)
     return terms
 
 
@@ -97,16 +139,21 @@ def train_autoencoder(
     settings: Settings,
     report: Callable[[str], None],
     recogniser_folder: Path | None = None,
+    vae_folder: Path | None = None,
     crop_share: float = 0.6,
 ) -> bool:
     """Train in `folder`; the averaged model is saved as a diffusers folder `folder/vae` at every validation.
 
     For the first `crop_share` of the steps it learns from half-size crops (four times as many, for the same cost).
-    With a recogniser of pictures in `recogniser_folder`, the loss also compares what its first layers see.
-    Saved with `scaling_factor` = 1 / standard deviation of the latents, measured on `faces`.
+    With a recogniser of pictures in `recogniser_folder`, the loss also compares what that sees. With `vae_folder` it
+    starts from a trained autoencoder of as many latent channels or fewer.
+    Saved with every latent channel at zero mean and unit variance over `faces`, so that `scaling_factor` is 1.
     """
     size = faces.images.shape[1]
     model = new_autoencoder(size)
+    if vae_folder is not None:
+        trained = AutoencoderKL.from_pretrained(vae_folder, local_files_only=True, use_safetensors=True)
+        model = widened(trained, model.config["latent_channels"])
     perception = None if recogniser_folder is None else Perception(recogniser_folder)
     run = Run(folder, model, settings)
 
@@ -119,15 +166,14 @@ def train_autoencoder(
             pictures = _crops(pictures, _corners(size // 2, size, count, rng), size // 2)
         posterior = model.encode(pictures).latent_dist
         decoded = model.decode(posterior.sample(generator)).sample.float()
-        return {**reconstruction(decoded, pictures, perception), "kl": KL_WEIGHT * posterior.kl().mean()}
+        terms = reconstruction(decoded, pictures, perception, whole=not crops)
+        return {**terms, "kl": KL_WEIGHT * posterior.kl().mean()}
 
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:
         assert isinstance(average, AutoencoderKL)
-        figures = measure_autoencoder(average, held_out, limit=200)
-        std = latent_std(average, faces)
-        average.register_to_config(scaling_factor=float(1 / std))
-        average.save_pretrained(folder / "vae")
-        return figures | {"latent_std": float(std)}
+        standard = standardised(average, faces)
+        standard.save_pretrained(folder / "vae")
+        return measure_autoencoder(standard, held_out, limit=200)
 
     return run.go(losses, validate, report)
 
@@ -162,7 +208,7 @@ def train_decoder(
         if crops:
             corners = _corners(size // 2, size, count, rng)
             pictures, z = _crops(pictures, corners, size // 2), _crops(z, corners // 8, size // 16)
-        return reconstruction(model.decode(z).sample.float(), pictures, perception)
+        return reconstruction(model.decode(z).sample.float(), pictures, perception, whole=not crops)
 
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:
         assert isinstance(average, nn.ModuleDict)
@@ -175,10 +221,26 @@ def train_decoder(
 
 
 @torch.no_grad()
-def latent_std(model: AutoencoderKL, faces: RenderedFaces, count: int = 128) -> float:
-    """Standard deviation of the latents (means) over `count` faces spread over the data."""
-    indices = np.linspace(0, len(faces) - 1, count).astype(int)
-    return float(model.encode(faces.batch(indices)).latent_dist.mode().std())
+def standardised(model: AutoencoderKL, faces: RenderedFaces, count: int = 256) -> AutoencoderKL:
+    """A copy that does the same, with every latent channel at zero mean and unit variance over `count` of `faces`.
+
+    The change goes into the two 1 × 1 convolutions around the latents. A diffusion that adds the same noise to all
+    channels would otherwise lose the faint ones first and the strong ones last.
+    """
+    indices = np.linspace(0, len(faces) - 1, min(count, len(faces))).astype(int)
+    parts = np.array_split(indices, max(1, len(indices) // 16))
+    means = torch.cat([model.encode(faces.batch(part)).latent_dist.mode() for part in parts])
+    mean, std = means.mean((0, 2, 3)), means.std((0, 2, 3))
+    model = copy.deepcopy(model)
+    inwards, outwards, channels = model.quant_conv, model.post_quant_conv, len(mean)
+    inwards.bias[:channels] -= mean
+    inwards.bias[:channels] /= std
+    inwards.weight[:channels] /= std[:, None, None, None]
+    inwards.bias[channels:] -= 2 * std.log()
+    outwards.bias += outwards.weight[:, :, 0, 0] @ mean
+    outwards.weight *= std[None, :, None, None]
+    model.register_to_config(scaling_factor=1.0)
+    return model
 
 
 @torch.no_grad()
