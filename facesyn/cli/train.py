@@ -32,7 +32,12 @@ _DEFAULTS = {  # steps, batch size, learning rate
 
 def train(
     what: Annotated[Trainable, typer.Argument(help="The model to train.")],
-    data: Annotated[Path, typer.Option("--data", help="Folder of WebDataset tar shards of rendered faces.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data", help="Folder of WebDataset tar shards of rendered faces, or of MakeHuman's data to render from."
+        ),
+    ],
     held_out: Annotated[Path, typer.Option("--held-out", help="Folder of shards to validate on, never trained on.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder: checkpoint, log, samples, model.")],
     autoencoder: Annotated[
@@ -50,7 +55,10 @@ def train(
         float | None, typer.Option(min=0, help="End this sitting with a checkpoint after so long.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of initial weights, batches and noise.")] = 0,
+    identities: Annotated[int, typer.Option(min=2, help="People to render, without shards.")] = 2000,
+    styles: Annotated[int, typer.Option(min=1, help="Styles to render, without shards.")] = 1500,
+    per_identity: Annotated[int, typer.Option(min=1, help="Styles each person is rendered in, without shards.")] = 7,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of renders, initial weights, batches, noise.")] = 0,
     bf16: Annotated[bool, typer.Option("--bf16/--fp32", help="Compute in bfloat16 where it is safe.")] = True,
     validate_every: Annotated[
         int, typer.Option(min=1, help="Steps between validations, which also checkpoint.")
@@ -81,7 +89,19 @@ def train(
     alone = (Trainable.AUTOENCODER, Trainable.RECOGNISER, Trainable.LANDMARKER)
     if what not in alone and autoencoder is None:
         raise UsageError(f"Training {what} needs --autoencoder.", hint="Train one with `facesyn train autoencoder`.")
-    faces, unseen = read_shards(data), read_shards(held_out)
+    unseen = read_shards(held_out)
+    if any(data.glob("*.tar")):
+        faces = read_shards(data)
+    else:
+        from facesyn.references.assets import find_assets
+        from facesyn.references.photographer import Equipment
+        from facesyn.references.plans import Order
+        from facesyn.references.stream import render_faces
+
+        find_assets(data)  # a missing file is better told before the workers start
+        order = Order(identities, styles, seed, min(per_identity, styles))
+        with out.progress("render", identities * (1 + min(per_identity, styles))) as advance:
+            faces = render_faces(Equipment(data, unseen.images.shape[1]), order, threads, advance)
     torch.manual_seed(seed)
     if what is Trainable.AUTOENCODER:
         from facesyn.training.autoencoder import train_autoencoder

@@ -212,3 +212,23 @@ def test_what_does_not_exist_is_a_usage_error(wrong: dict[str, object], said: st
     with pytest.raises(UsageError) as error:
         Order(**({"identities": 1, "styles": 2} | wrong))  # type: ignore[arg-type]
     assert said in f"{error.value} {error.value.hint}"
+
+
+def test_a_training_renders_its_own_data(
+    assets: Path, renderer: object, shared: Path, facesyn: Run, tmp_path: Path
+) -> None:
+    few = tmp_path / "val"
+    few.mkdir()
+    shutil.copy(sorted((shared / "data" / "renders").glob("*.tar"))[0], few)
+    people = ["--identities", "2", "--styles", "3", "--threads", "1"]
+    steps = ["--steps", "1", "--batch-size", "2", "--held-out", few, "-o", tmp_path / "run"]
+    result = facesyn("train", "landmarker", "--data", assets, *people, *steps)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "run" / "model" / "config.json").is_file()
+
+
+def test_data_that_is_neither_shards_nor_assets_is_refused(shared: Path, facesyn: Run, tmp_path: Path) -> None:
+    held_out = shared / "data" / "renders"
+    result = facesyn("train", "landmarker", "--data", tmp_path, "--held-out", held_out, "-o", tmp_path / "run")
+    assert result.exit_code == 1 and "MakeHuman data folder" in result.stderr
+    assert not (tmp_path / "run").exists()
