@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from facesyn.errors import FacesynError
+from facesyn.errors import FacesynError, UsageError
 from facesyn.evaluation.measures import psnr, ssim_map
 from facesyn.evaluation.transfer import face_boxes
 from facesyn.evaluation.verification import genuine_impostor, threshold_at_fmr
@@ -45,6 +46,21 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> N
     assert torch.equal(whole.weight, parts.weight)
     lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["square"] < lines[0]["square"] / 10 and "held_out_weight" in lines[-1]
+
+
+def test_a_run_begins_from_what_fits_of_another(tmp_path: Path) -> None:
+    fit_line(tmp_path / "first", 4)
+    settings = Settings(1, 1, 0.1, threads=1, start=tmp_path / "first")
+    old = torch.load(tmp_path / "first" / "checkpoint.pt", weights_only=True)["average"]
+    assert torch.equal(Run(tmp_path / "same", nn.Linear(4, 1), settings).average.weight, old["weight"])
+    wider = nn.Linear(6, 1)
+    before = wider.weight.clone()
+    Run(tmp_path / "wider", wider, settings)
+    assert torch.equal(wider.weight, before) and torch.equal(wider.bias, old["bias"])
+    with pytest.raises(UsageError, match="shares no tensor"):
+        Run(tmp_path / "other", nn.Conv2d(2, 2, 1), settings)
+    with pytest.raises(UsageError, match="no checkpoint"):
+        Run(tmp_path / "none", nn.Linear(4, 1), replace(settings, start=tmp_path))
 
 
 def test_a_training_that_is_told_to_stop_ends_with_a_checkpoint(tmp_path: Path) -> None:
@@ -177,20 +193,6 @@ def test_the_autoencoder_trains_and_is_saved_with_standard_latents(renders: Rend
         latents = sampling.encode(saved, few.batch(range(16)))
     torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(latents.shape[1]), atol=1e-3, rtol=0)
     torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(latents.shape[1]), atol=1e-3, rtol=0)
-
-
-def test_a_wider_autoencoder_begins_where_the_narrow_one_stopped() -> None:
-    from facesyn.training.autoencoder import new_autoencoder, widened
-
-    narrow = new_autoencoder(32, latent_channels=4)
-    wide = widened(narrow, 6)
-    pictures = torch.rand(2, 3, 32, 32) * 2 - 1
-    with torch.no_grad():
-        before, after = narrow.encode(pictures).latent_dist, wide.encode(pictures).latent_dist
-        torch.testing.assert_close(after.mean[:, :4], before.mean)
-        torch.testing.assert_close(after.logvar[:, :4], before.logvar)
-        latents = torch.cat([before.mean, torch.zeros_like(before.mean[:, :2])], 1)
-        torch.testing.assert_close(wide.decode(latents).sample, narrow.decode(before.mean).sample)
 
 
 def test_standard_latents_decode_to_the_same_picture(renders: RenderedFaces) -> None:

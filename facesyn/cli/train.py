@@ -42,11 +42,15 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder: checkpoint, log, samples, model.")],
     autoencoder: Annotated[
         Path | None,
-        typer.Option("--autoencoder", help="Folder of the autoencoder whose latents are learned, or to start from."),
+        typer.Option("--autoencoder", help="Folder of the autoencoder whose latents are learned."),
     ] = None,
     judge: Annotated[
         Path | None,
         typer.Option("--judge", help="Folder of a recogniser that joins the loss: for atd of latents."),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--start", help="Run folder to begin from: all tensors of the same name and shape."),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps in all; ask for more to extend a run.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
@@ -81,6 +85,7 @@ def train(
         batch_size=batch_size or usual[1],
         learning_rate=usual[2] if learning_rate is None else learning_rate,
         minutes=minutes,
+        start=start,
         threads=threads,
         seed=seed,
         bf16=bf16,
@@ -106,7 +111,7 @@ def train(
     if what is Trainable.AUTOENCODER:
         from facesyn.training.autoencoder import train_autoencoder
 
-        train_autoencoder(faces, unseen, output, settings, out.note, judge, autoencoder)
+        train_autoencoder(faces, unseen, output, settings, out.note, judge)
     elif what is Trainable.DECODER and autoencoder is not None:
         from facesyn.training.autoencoder import train_decoder
 

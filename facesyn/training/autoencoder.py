@@ -38,35 +38,6 @@ def new_autoencoder(size: int = 128, latent_channels: int = 12) -> AutoencoderKL
     )
 
 
-def widened(narrow: AutoencoderKL, latent_channels: int) -> AutoencoderKL:
-    """The same autoencoder with further latent channels; the old ones keep their sense, the new have none yet."""
-    before = narrow.config["latent_channels"]
-    model = new_autoencoder(narrow.config["sample_size"], latent_channels)
-    state, old = model.state_dict(), narrow.state_dict()
-    kept = torch.arange(before)
-    moments = torch.cat([kept, kept + latent_channels])  # means first, then logarithms of variances
-    for name, value in old.items():
-        if name.startswith("encoder.conv_out."):
-            if name.endswith("bias"):
-                state[name][latent_channels:] = -4.0  # the new channels begin with little noise
-            state[name][moments] = value
-        elif name.startswith(("quant_conv.", "post_quant_conv.")):
-            rows = moments if name.startswith("quant_conv.") else kept
-            if name.endswith("weight"):
-                state[name].zero_()
-                state[name].diagonal(dim1=0, dim2=1).fill_(1.0)
-                state[name][rows[:, None], rows[None, :]] = value
-            else:
-                state[name].zero_()
-                state[name][rows] = value
-        elif name == "decoder.conv_in.weight":
-            state[name][:, :before] = value
-        else:
-            state[name].copy_(value)
-    model.load_state_dict(state)
-    return model
-
-
 class Perception(nn.Module):
     """Distance between pictures as a recogniser sees them: in the activations of its first layers, and at its end.
 
@@ -139,21 +110,16 @@ def train_autoencoder(
     settings: Settings,
     report: Callable[[str], None],
     recogniser_folder: Path | None = None,
-    vae_folder: Path | None = None,
     crop_share: float = 0.6,
 ) -> bool:
     """Train in `folder`; the averaged model is saved as a diffusers folder `folder/vae` at every validation.
 
     For the first `crop_share` of the steps it learns from half-size crops (four times as many, for the same cost).
-    With a recogniser of pictures in `recogniser_folder`, the loss also compares what that sees. With `vae_folder` it
-    starts from a trained autoencoder of as many latent channels or fewer.
+    With a recogniser of pictures in `recogniser_folder`, the loss also compares what that sees.
     Saved with every latent channel at zero mean and unit variance over `faces`, so that `scaling_factor` is 1.
     """
     size = faces.images.shape[1]
     model = new_autoencoder(size)
-    if vae_folder is not None:
-        trained = AutoencoderKL.from_pretrained(vae_folder, local_files_only=True, use_safetensors=True)
-        model = widened(trained, model.config["latent_channels"])
     perception = None if recogniser_folder is None else Perception(recogniser_folder)
     run = Run(folder, model, settings)
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from facesyn.errors import FacesynError
+from facesyn.errors import FacesynError, UsageError
 
 Losses = Mapping[str, torch.Tensor]
 
@@ -27,7 +27,8 @@ Losses = Mapping[str, torch.Tensor]
 class Settings:
     """`steps` in all; the learning rate warms up linearly, stays, and falls to zero over the last `cooldown` share.
 
-    `minutes` ends a sitting early with a checkpoint, as an interrupt does; the next one goes on.
+    `minutes` ends a sitting early with a checkpoint, as an interrupt does; the next one goes on. `start` is the folder
+    of another run to begin from: its averaged tensors, wherever name and shape are the same.
     """
 
     steps: int
@@ -39,6 +40,7 @@ class Settings:
     ema_decay: float = 0.999
     clip_norm: float = 1.0
     minutes: float | None = None
+    start: Path | None = None
     seed: int = 0
     threads: int = 2
     bf16: bool = True
@@ -59,6 +61,8 @@ class Run:
         self.folder, self.module, self.settings = folder, module, settings
         folder.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(settings.threads)
+        if settings.start is not None:
+            _begin_from(settings.start, module)
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions share two threads better
         self.average = copy.deepcopy(module).requires_grad_(False).eval()
         parameters = [p for p in module.parameters() if p.requires_grad]
@@ -178,6 +182,20 @@ class Run:
             if over:
                 break
         return self.step >= settings.steps
+
+
+def _begin_from(folder: Path, module: nn.Module) -> None:
+    try:
+        old = torch.load(folder / "checkpoint.pt", weights_only=True, map_location="cpu")["average"]
+    except OSError:
+        raise UsageError(
+            f"There is no checkpoint in {folder}.", hint="Pass the folder of a run, as was given to --output."
+        ) from None
+    own = module.state_dict()
+    same = {name: value for name, value in old.items() if name in own and own[name].shape == value.shape}
+    if not same:
+        raise UsageError(f"The run in {folder} shares no tensor with this model.", hint="Start from the same kind.")
+    module.load_state_dict(same, strict=False)
 
 
 @contextmanager
