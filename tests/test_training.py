@@ -247,3 +247,21 @@ def test_the_identity_judge_prefers_the_target_to_the_reference(tmp_path: Path) 
     right, wrong = judge(target, target, reference), judge(reference, target, reference)
     assert right["identity"] < 1e-4 and right["leakage"] == 0
     assert wrong["identity"] > 0.01 and wrong["leakage"] > 0.01
+
+
+def test_a_classifier_learns_categories_and_says_how_often_it_is_right(renders: RenderedFaces, tmp_path: Path) -> None:
+    from facesyn.identity.networks import AttributeNet
+    from facesyn.training.classifier import grey, train_classifier
+
+    few = RenderedFaces(renders.images[:64], renders.labels[:64])
+    settings = Settings(
+        steps=30, batch_size=16, learning_rate=2e-3, threads=1, report_every=10, validate_every=30, warmup=1
+    )
+    train_classifier(few, few, tmp_path, settings, lambda line: None)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["gender"] < lines[0]["gender"]
+    model = AttributeNet.from_pretrained(tmp_path / "model", local_files_only=True).eval()
+    assert set(model.config["categories"]) == {"ethnicity", "gender", "age_interval"}
+    pictures = grey(few.batch(range(2)))
+    assert torch.equal(pictures[:, 0], pictures[:, 2])
+    assert model(pictures)["gender"].shape == (2, len(model.config["categories"]["gender"]))

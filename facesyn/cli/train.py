@@ -8,7 +8,7 @@ import typer
 
 
 class Trainable(StrEnum):
-    """What can be trained; all but the first and the last two need a trained autoencoder."""
+    """What can be trained; all but the first and the last three need a trained autoencoder."""
 
     AUTOENCODER = "autoencoder"
     DECODER = "decoder"
@@ -17,6 +17,7 @@ class Trainable(StrEnum):
     LATENT_RECOGNISER = "latent-recogniser"
     RECOGNISER = "recogniser"
     LANDMARKER = "landmarker"
+    CLASSIFIER = "classifier"
 
 
 _DEFAULTS = {  # steps, batch size, learning rate
@@ -27,6 +28,7 @@ _DEFAULTS = {  # steps, batch size, learning rate
     Trainable.LATENT_RECOGNISER: (3000, 192, 6e-4),
     Trainable.RECOGNISER: (4000, 96, 3e-4),
     Trainable.LANDMARKER: (4000, 64, 1e-3),
+    Trainable.CLASSIFIER: (4000, 64, 1e-3),
 }
 
 
@@ -91,7 +93,7 @@ def train(
         bf16=bf16,
         validate_every=validate_every,
     )
-    alone = (Trainable.AUTOENCODER, Trainable.RECOGNISER, Trainable.LANDMARKER)
+    alone = (Trainable.AUTOENCODER, Trainable.RECOGNISER, Trainable.LANDMARKER, Trainable.CLASSIFIER)
     if what not in alone and autoencoder is None:
         raise UsageError(f"Training {what} needs --autoencoder.", hint="Train one with `facesyn train autoencoder`.")
     unseen = read_shards(held_out)
@@ -132,6 +134,10 @@ def train(
         from facesyn.training.recogniser import train_recogniser
 
         train_recogniser(faces, unseen, output, settings, out.note)
+    elif what is Trainable.CLASSIFIER:
+        from facesyn.training.classifier import train_classifier
+
+        train_classifier(faces, unseen, output, settings, out.note)
     else:
         from facesyn.training.landmarker import train_landmarker
 

@@ -1,4 +1,4 @@
-"""Small networks that look at faces: a recogniser and a landmarker. Loads torch when imported."""
+"""Small networks that look at faces: recogniser, landmarker, attribute network. Loads torch when imported."""
 
 import torch
 import torch.nn.functional as F
@@ -107,3 +107,32 @@ def recognition_crop(faces: torch.Tensor, size: int = 112) -> torch.Tensor:
     if inner.shape[-1] == size:
         return inner
     return F.interpolate(inner, (size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+class AttributeNet(ModelMixin, ConfigMixin):
+    """How the one face in a picture looks: scores for the categories of every attribute.
+
+    Input (b, 3, h, w) in [-1, 1], resized to `size`; output: attribute → (b, number of categories), before the
+    softmax. `categories` names them in order.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        categories: dict[str, list[str]],
+        size: int = 96,
+        widths: tuple[int, ...] = (32, 64, 96, 128),
+        blocks: tuple[int, ...] = (1, 1, 1, 1),
+    ):
+        super().__init__()
+        self.trunk = _trunk(3, tuple(widths), tuple(blocks))
+        side = size // 2 ** (len(widths) + 1)
+        self.reduce = nn.Sequential(nn.Conv2d(widths[-1], 48, 1, bias=False), nn.BatchNorm2d(48), nn.Flatten())
+        self.heads = nn.ModuleDict({name: nn.Linear(48 * side * side, len(of)) for name, of in categories.items()})
+
+    def forward(self, faces: torch.Tensor) -> dict[str, torch.Tensor]:
+        size = self.config["size"]
+        if faces.shape[-1] != size:
+            faces = F.interpolate(faces, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+        features = self.reduce(self.trunk(faces))
+        return {name: head(features) for name, head in self.heads.items()}

@@ -12,6 +12,7 @@ from torch import nn
 from facesyn.evaluation.verification import genuine_impostor, threshold_at_fmr
 from facesyn.identity.networks import Recogniser, recognition_crop
 from facesyn.rendered import RenderedFaces
+from facesyn.training.augmentation import lose_detail
 from facesyn.training.loop import Losses, Run, Settings
 
 TEMPERATURE = 0.1
@@ -30,10 +31,7 @@ def _jitter(pictures: torch.Tensor, rng: np.random.Generator, shift: int = 2) ->
     moved = torch.stack([p[:, y : y + side, x : x + side] for p, (y, x) in zip(padded, corners, strict=True)])
     gain = torch.from_numpy(rng.uniform(0.9, 1.1, (len(moved), 1, 1, 1)).astype("f4"))
     tint = torch.from_numpy(rng.uniform(0.97, 1.03, (len(moved), 3, 1, 1)).astype("f4"))
-    coarse = torch.from_numpy(rng.random(len(moved)) < 1 / 3)
-    smaller = F.interpolate(moved[coarse], scale_factor=rng.uniform(0.35, 0.9), mode="area")
-    moved[coarse] = F.interpolate(smaller, size=(side, side), mode="bicubic", align_corners=False)
-    return ((moved + 1) * gain * tint - 1).clamp(-1, 1)
+    return ((lose_detail(moved, rng) + 1) * gain * tint - 1).clamp(-1, 1)
 
 
 def contrast(embeddings: torch.Tensor, identities: torch.Tensor) -> torch.Tensor:
