@@ -4,7 +4,6 @@ Decides what is made and what is left to make; how pictures are made is `shard`'
 """
 
 import errno
-import inspect
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -87,7 +86,7 @@ def check_recipe(recipe: Recipe) -> None:
     for key, role, table in tables:
         if not table.backend:
             continue
-        known = _option_names(role, table.backend)
+        known = registry.option_names(role, table.backend)
         if known is None:
             continue
         for option in table.options:
@@ -140,7 +139,7 @@ def default_workers(recipe: Recipe) -> int | None:
     devices = {
         str(table.options.get("device", "auto"))
         for role, table in tables
-        if "device" in (_option_names(role, table.backend) or ())
+        if "device" in (registry.option_names(role, table.backend) or ())
     }
     if devices <= {"cpu"}:
         return None
@@ -150,14 +149,6 @@ def default_workers(recipe: Recipe) -> int | None:
         if not (torch.cuda.is_available() or torch.backends.mps.is_available()):
             return None
     return 1
-
-
-def _option_names(role: str, backend: str) -> list[str] | None:
-    """The options a backend's constructor takes; None where it takes any."""
-    parameters = inspect.signature(registry.load(role, backend)).parameters.values()
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return [parameter.name for parameter in parameters]
 
 
 def _open_bank(name: str, part: str, check: bool) -> list[BankPicture]:
