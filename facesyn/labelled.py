@@ -1,7 +1,8 @@
-"""Pictures of known people, from any folder that says who is who. Knows nothing of encoders or of how pictures are made.
+"""Pictures of known people, from any folder that says who is who. Knows nothing of encoders or of how pictures are
+made.
 
-Four layouts are read: a dataset of `facesyn dataset build`, a folder whose `metadata.jsonl` names identities, a folder with
-one subfolder of pictures per identity, and a folder of WebDataset shards of rendered faces.
+Four layouts are read: a dataset of `facesyn dataset build`, a folder whose `metadata.jsonl` names identities, a
+folder with one subfolder of pictures per identity, and a folder of WebDataset shards of rendered faces.
 """
 
 import hashlib

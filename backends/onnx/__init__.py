@@ -18,9 +18,9 @@ BATCH = 64
 class OnnxEncoder:
     """Embeds faces with the ONNX model at `path`: input (b, 3, h, w), output (b, d).
 
-    Pixels of 0 to 255 become (x − `mean`) / `std` in the order of `colour`; ArcFace's are 127.5 and 127.5, in RGB. AdaFace's
-    weights want `bgr`. `crop`: see `facesyn.identity.alignment.frame`. With `flip` an embedding is the sum over a picture and its
-    mirror image. `device` is `auto`, `cpu` or `cuda`.
+    Pixels of 0 to 255 become (x − `mean`) / `std` in the order of `colour`; ArcFace's are 127.5 and 127.5, in RGB.
+    AdaFace's weights want `bgr`. `crop`: see `facesyn.identity.alignment.frame`. With `flip` an embedding is the sum
+    over a picture and its mirror image. `device` is `auto`, `cpu` or `cuda`.
     """
 
     @classmethod

@@ -11,8 +11,8 @@ from facesyn.errors import ModelError, UsageError
 class HaarDetector:
     """Frontal faces by OpenCV's bundled cascade (Viola and Jones 2001), landmarks by a landmarker inside each box.
 
-    `landmarker` is a model folder or bundle; the embedded one has seen renders only, so its points on photographs are a guess.
-    `neighbours` is how many overlapping hits make a face; `smallest` is a share of the picture's shorter side.
+    `landmarker` is a model folder or bundle; the embedded one has seen renders only, so its points on photographs are
+    a guess. `neighbours` is how many overlapping hits make a face; `smallest` is a share of the picture's shorter side.
     """
 
     def __init__(self, landmarker: str = "mini", neighbours: int = 4, smallest: float = 0.2):
@@ -22,7 +22,8 @@ class HaarDetector:
 
         if not 0 < smallest < 1:
             raise UsageError(f"The smallest face is a share of the picture between 0 and 1, not {smallest}.")
-        self._cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"))
+        folder = Path(cv2.__file__).parent / "data"
+        self._cascade = cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
         self._landmarker = load_landmarker(landmarker)
         self._neighbours, self._smallest = neighbours, smallest
 

@@ -15,8 +15,8 @@ CROPS = ("facesyn", "aligned")
 class RecogniserEncoder:
     """Embeds faces with a recogniser in the diffusers folder format.
 
-    `crop` says what pictures are: `facesyn`, in facesyn's own frame, of which the inner 3/4 is looked at; `aligned`, on ArcFace's
-    five-point template already. With `flip` an embedding is the sum over a picture and its mirror image.
+    `crop` says what pictures are: `facesyn`, in facesyn's own frame, of which the inner 3/4 is looked at; `aligned`,
+    on ArcFace's five-point template already. With `flip` an embedding is the sum over a picture and its mirror image.
     """
 
     def __init__(self, path: str, device: str = "auto", crop: str = "facesyn", flip: bool = True):

@@ -26,7 +26,8 @@ def calibrate(
 ) -> None:
     """Measure the thresholds of a face encoder at stated false match rates, over all strangers and within a cell.
 
-    A rate asked for with --fmr that the pairs cannot support is refused; of the usual ones, those are left out and named.
+    A rate asked for with --fmr that the pairs cannot support is refused; of the usual ones, those are left out and
+    named.
 
     Example: facesyn calibrate --data faces --encoder onnx:arcface.onnx
     """

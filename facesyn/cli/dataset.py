@@ -34,6 +34,9 @@ def build(
         ),
     ] = None,
     executor: Annotated[str, typer.Option(envvar="FACESYN_EXECUTOR", help="Where shards are made.")] = "local",
+    no_gates: Annotated[
+        bool, typer.Option("--no-gates", help="Let every picture in; the recipe's [gates] are not asked.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
     json: Json = False,
 ) -> None:
@@ -49,18 +52,26 @@ def build(
     if not str(output).strip():
         raise UsageError("The output folder has no name.", hint="Give one, as in -o people.")
     resolved = load_recipe(recipe).scaled(identities, images, seed)
+    if no_gates:
+        resolved = resolved.model_copy(update={"gates": resolved.gates.model_copy(update={"enabled": False})})
     if dry_run:
         builder.check_recipe(resolved)
         _print_forecast(builder.forecast(resolved), json)
         return
     built = builder.build(resolved, output, workers, executor)
-    summary = {"folder": str(output), "identities": built.identities, "images": built.images}
+    summary: dict[str, Any] = {"folder": str(output), "identities": built.identities, "images": built.images}
+    if built.shortfalls:
+        summary["shortfalls"] = [row.model_dump() for row in built.shortfalls]
     if not built.shards_made:
         out.note(f"{output} was complete already.")
     if json:
         out.json(summary)
     else:
         out.line(f"{output}: {built.identities} identities, {built.images} images")
+    if built.shortfalls:
+        for shortfall in built.shortfalls:
+            out.warning(f"Shortfall in {shortfall}.")
+        raise typer.Exit(1)
 
 
 def _print_forecast(forecast: Any, as_json: bool) -> None:

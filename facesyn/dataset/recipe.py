@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from facesyn import demographics, registry
 from facesyn.demographics import AgeInterval, Demographics
 from facesyn.errors import UsageError
+from facesyn.gates.settings import GateSettings
 from facesyn.records import Seed
 
 Positive = Annotated[int, Field(ge=1)]
@@ -103,6 +104,8 @@ class Recipe(_Table):
     generate: GenerateTable = GenerateTable()
     transfer: TransferTable = TransferTable()
     encoder: EncoderTable = EncoderTable()
+    gates: GateSettings = GateSettings(enabled=False)
+    """A recipe without the table has no gates; one with it has all that it does not switch off."""
 
     @property
     def image_total(self) -> int:

@@ -23,8 +23,8 @@ TEMPLATE = np.array(
 def similarity_to_template(landmarks: np.ndarray, size: int = SIDE) -> np.ndarray:
     """The (2, 3) similarity transform that takes (5, 2) `landmarks` nearest to the template, in least squares.
 
-    OpenCV's estimator, told to take all five points for inliers, so that it is the fit of Umeyama (1991) and not a guess from
-    two of them. Raises ImageError where the points do not determine one.
+    OpenCV's estimator, told to take all five points for inliers, so that it is the fit of Umeyama (1991) and not a
+    guess from two of them. Raises ImageError where the points do not determine one.
     """
     import cv2
 

@@ -40,7 +40,8 @@ class _ImprovedBlock(nn.Module):
 class IResNet(ModelMixin, ConfigMixin):
     """LResNetE-IR of ArcFace (Deng et al. 2019); depth 50 is LResNet50E-IR.
 
-    Input (b, 3, 112, 112) in [-1, 1]; output (b, dim), not normalised. `width` is that of the first level, doubled at each next.
+    Input (b, 3, 112, 112) in [-1, 1]; output (b, dim), not normalised. `width` is that of the first level, doubled at
+    each next.
     """
 
     @register_to_config
@@ -136,7 +137,7 @@ def load_recogniser(folder: Path) -> nn.Module:
 
 
 def export_onnx(model: nn.Module, file: Path, size: int = 112) -> None:
-    """Write `model` as an ONNX file: input `faces` (batch, 3, size, size) in [-1, 1], output `embeddings` (batch, dim)."""
+    """Write `model` as ONNX: input `faces` (b, 3, size, size) in [-1, 1], output `embeddings` (b, dim)."""
     model = model.eval().cpu()
     faces = torch.zeros(2, 3, size, size)
     axes = {0: torch.export.Dim("batch")}

@@ -1,7 +1,7 @@
 """What a similarity means: thresholds of an encoder at stated false match rates, with intervals. Works on embeddings.
 
-Strangers of one demographic cell look more alike than strangers at large, and two frontal neutral faces more alike than one
-of them and a face in some style, so thresholds are kept for each of these kinds of pairs.
+Strangers of one demographic cell look more alike than strangers at large, and two frontal neutral faces more alike
+than one of them and a face in some style, so thresholds are kept for each of these kinds of pairs.
 """
 
 import hashlib
@@ -33,8 +33,8 @@ Strangers = Literal["all", "cell"]
 class Threshold(BaseModel):
     """A cosine above which a share `fmr` of impostor pairs lies; `low` to `high` is its 95 % interval.
 
-    `tar` is the share of genuine pairs above it. `identity_pairs` are the pairs of people behind the `pairs` of pictures:
-    they bound what can be known, since pictures of the same two people are not independent.
+    `tar` is the share of genuine pairs above it. `identity_pairs` are the pairs of people behind the `pairs` of
+    pictures: they bound what can be known, since pictures of the same two people are not independent.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

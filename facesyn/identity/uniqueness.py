@@ -21,9 +21,9 @@ class Nearest(NamedTuple):
 class UniquenessIndex:
     """Identities by embedding (faiss, inner product). Exact up to `exact` identities, an inverted file beyond.
 
-    The inverted file is trained on the first `exact` embeddings and looks into `probes` of `cells` lists, those around the query:
-    a face above any useful threshold lies there, a far stranger may be missed, which changes no verdict. The same additions in the
-    same order give the same answers.
+    The inverted file is trained on the first `exact` embeddings and looks into `probes` of `cells` lists, those
+    around the query: a face above any useful threshold lies there, a far stranger may be missed, which changes no
+    verdict. The same additions in the same order give the same answers.
     """
 
     def __init__(self, dim: int, exact: int = EXACT, cells: int = CELLS, probes: int = PROBES):
@@ -62,7 +62,7 @@ class UniquenessIndex:
         import faiss
 
         known = self._index.reconstruct_n(0, self._index.ntotal)
-        inverted = faiss.index_factory(self.dim, f"IVF{self._cells},Flat", faiss.METRIC_INNER_PRODUCT)
+        inverted: Any = faiss.index_factory(self.dim, f"IVF{self._cells},Flat", faiss.METRIC_INNER_PRODUCT)
         inverted.nprobe = self._probes
         inverted.cp.seed, inverted.cp.max_points_per_centroid, inverted.cp.spherical = 1, 64, True
         inverted.train(known)

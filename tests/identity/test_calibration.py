@@ -38,7 +38,7 @@ def counted(people: dict[str, Any], pictures: str, strangers: str) -> list[float
         if strangers == "cell" and people["cells"][i] != people["cells"][j]:
             continue
         if {"any": True, "frontal": kinds == {True}, "mixed": len(kinds) == 2}[pictures]:
-            found.append(sum(float(a) * float(b) for a, b in zip(people["embeddings"][i], people["embeddings"][j])))
+            found.append(sum(float(a) * float(b) for a, b in zip(*people["embeddings"][[i, j]], strict=True)))
     return sorted(found, reverse=True)
 
 
