@@ -63,6 +63,15 @@ class LabelledFaces:
             lambda index: self.open(chosen[index]),
         )
 
+    def equal_number(self, other: "LabelledFaces", seed: int = 0) -> "LabelledFaces":
+        """As many people, with as many pictures each, as `other` has, drawn by `seed`; fewer where there are fewer."""
+        rng = np.random.default_rng(seed)
+        own, counts = self.members(), sorted(map(len, other.members().values()), reverse=True)
+        drawn = rng.permutation(sorted(own))[: len(counts)]
+        people = sorted(drawn, key=lambda name: -len(own[str(name)]))
+        chosen = [rng.permutation(own[str(name)])[:count] for name, count in zip(people, counts, strict=False)]
+        return self.subset(np.sort(np.concatenate(chosen)))
+
     def members(self) -> dict[str, list[int]]:
         """Identity → its pictures, both in the order they were read."""
         found: dict[str, list[int]] = {}
