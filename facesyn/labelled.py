@@ -63,6 +63,16 @@ class LabelledFaces:
             lambda index: self.open(chosen[index]),
         )
 
+    def joined(self, other: "LabelledFaces") -> "LabelledFaces":
+        """These faces, then those of `other`."""
+        own = len(self)
+        return LabelledFaces(
+            self.names + other.names,
+            np.concatenate([self.identities, other.identities]),
+            self.labels + other.labels,
+            lambda index: self.open(index) if index < own else other.open(index - own),
+        )
+
     def equal_number(self, other: "LabelledFaces", seed: int = 0) -> "LabelledFaces":
         """As many people, with as many pictures each, as `other` has, drawn by `seed`; fewer where there are fewer."""
         rng = np.random.default_rng(seed)

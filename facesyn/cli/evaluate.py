@@ -277,3 +277,60 @@ def _dataset_rows(report: dict[str, Any]) -> list[list[str]]:
 
 def _interval(found: dict[str, float]) -> str:
     return f"{found['value']:.4g} ({found['low']:.4g}–{found['high']:.4g})"
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Datasets: of facesyn, folders of known people, or shards.")],
+    unseen: Annotated[Path, typer.Option("--unseen", help="People in none of them, to verify on.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the trained recognisers are kept.")],
+    protocol: Annotated[str, typer.Option("--protocol", help="atd, dcface, vec2face or cemiface.")] = "atd",
+    backbone: Annotated[str | None, typer.Option("--backbone", help="Instead of the protocol's own.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the protocol's own.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Instead of the protocol's own.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="Instead of the protocol's own.")] = None,
+    people: Annotated[int | None, typer.Option(min=2, help="People of each; all that every one has.")] = None,
+    images: Annotated[int | None, typer.Option(min=2, help="Images of each person; all that every one has.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings per dataset.")] = 3,
+    crop: Annotated[
+        str, typer.Option("--crop", help="facesyn for its own pictures, aligned for 112 × 112.")
+    ] = "facesyn",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    json: Json = False,
+) -> None:
+    """Train the same recogniser on each of several datasets, cut to equal numbers, and verify on unseen people.
+
+    Example: facesyn evaluate compare people renders --unseen val -o runs/compare
+    """
+    import torch
+
+    from facesyn.identity.backbones import BACKBONES
+    from facesyn.labelled import read_labelled
+    from facesyn.out import out
+    from facesyn.recognition.compare import FIGURES, matched
+    from facesyn.recognition.compare import compare as train_and_verify
+    from facesyn.recognition.recipes import protocol as named
+
+    if backbone is not None and backbone not in BACKBONES:
+        raise UsageError(f"There is no backbone called {backbone!r}.", hint=f"There are {', '.join(BACKBONES)}.")
+    names = [f"{number}-{path.resolve().name}" for number, path in enumerate(folders)]
+    sets = matched(
+        {name: read_labelled(path) for name, path in zip(names, folders, strict=True)}, people, images, seed=0
+    )
+    torch.set_num_threads(threads)
+    chosen = named(protocol).adapted(
+        backbone=backbone, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate
+    )
+    found = train_and_verify(sets, read_labelled(unseen), output, chosen, seeds=seeds, crop=crop, report=out.note)
+    if json:
+        out.json(found)
+        return
+    rows = []
+    for key in FIGURES:
+        cells = []
+        for values in found["sets"].values():
+            figure = values[key]
+            spread = "" if figure["std"] is None else f" ± {figure['std']:.3g}"
+            cells.append(f"{figure['mean']:.4g}{spread} ({figure['low']:.4g}–{figure['high']:.4g})")
+        rows.append((key, *cells))
+    out.table(("figure, ± over seeds (95 % over people)", *found["sets"]), rows)
