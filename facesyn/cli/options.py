@@ -39,8 +39,17 @@ CalibrationFile = Annotated[
     Path | None,
     typer.Option("--calibration", help="Thresholds of the encoder; the file beside its weights where left out."),
 ]
+Gates = Annotated[
+    bool,
+    typer.Option("--gates/--no-gates", envvar="FACESYN_GATES", help="Let in only pictures that pass the gates."),
+]
+Attempts = Annotated[
+    int, typer.Option("--attempts", min=1, max=100, help="How often a picture the gates refuse is made, in all.")
+]
 
 __all__ = [
+    "Attempts",
+    "Gates",
     "BackendOptions",
     "BatchSize",
     "CalibrationFile",

@@ -77,8 +77,9 @@ def pair_figures(
             spread.append(_binned_figures(genuine, impostor))
     exact = _exact_figures(cosine[same], cosine[~same])
     low, high = np.quantile(np.array(spread), (0.025, 0.975), axis=0)
-    found = [Interval(*values) for values in zip(exact, low.tolist(), high.tolist(), strict=True)]
-    return PairFigures(*found, *histograms(np.ones(len(names))))
+    eer, fdr, at_1e_2, at_1e_3 = (Interval(*each) for each in zip(exact, low.tolist(), high.tolist(), strict=True))
+    genuine, impostor = histograms(np.ones(len(names)))
+    return PairFigures(eer, fdr, at_1e_2, at_1e_3, genuine, impostor)
 
 
 def _exact_figures(genuine: np.ndarray, impostor: np.ndarray) -> tuple[float, ...]:

@@ -56,7 +56,7 @@ def compare(
     dtype: str = "fp32",
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Train on every set with every seed (finished runs in `folder` are taken as they are) and verify `unseen` people."""
+    """Train on every set with every seed, taking finished runs in `folder` as they are, and verify `unseen` people."""
     return {
         "protocol": protocol.as_dict(),
         "unseen": {"people": len(unseen.members()), "images": len(unseen)},
