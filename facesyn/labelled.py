@@ -42,6 +42,13 @@ class LabelledFaces:
         return np.array([" / ".join(str(label[key]) for key in CELL) for label in self.labels])
 
     @property
+    def categories(self) -> dict[str, list[str]]:
+        """The categories that occur, under the names a classifier takes them by; none where none are labelled."""
+        plural = zip(("ethnicities", "genders", "age_intervals"), CELL, strict=True)
+        found = {name: sorted({str(each[key]) for each in self.labels if each.get(key)}) for name, key in plural}
+        return {name: values for name, values in found.items() if values}
+
+    @property
     def frontal(self) -> np.ndarray:
         """(n,) which pictures are known to be frontal and neutral: renders in the reference style."""
         return np.array([label.get("style") == REFERENCE_STYLE for label in self.labels], dtype=bool)

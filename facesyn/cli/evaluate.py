@@ -211,7 +211,7 @@ def dataset(
     from facesyn.evaluation import dataset as measure
     from facesyn.identity.alignment import align_all
     from facesyn.identity.calibration import FMRS
-    from facesyn.identity.encoders import calibration_of, embed_all, open_encoder
+    from facesyn.identity.encoders import calibration_of, embed_all, open_classifier, open_encoder
     from facesyn.labelled import read_labelled
     from facesyn.out import out
 
@@ -223,7 +223,7 @@ def dataset(
         detector = registry.create(registry.Role.DETECTOR, align)
         for name, faces in list(sets.items()):
             sets[name], missed[name] = align_all(faces, detector)
-    judge = registry.create(registry.Role.CLASSIFIER, classifier) if classifier else None
+    judge = open_classifier(classifier, sets["dataset"].categories) if classifier else None
     report: dict[str, Any] = {}
     for name, faces in sets.items():
         report[name] = {

@@ -73,6 +73,9 @@ def generate(
     ] = None,
     encoder: Encoder = "mini",
     calibration: CalibrationFile = None,
+    classifier: Annotated[
+        str, typer.Option("--classifier", help="Who judges attributes, as in clip,model=FOLDER; nobody where left out.")
+    ] = "",
     option: BackendOptions = None,
 ) -> None:
     """Generate one face per prompt, and a metadata.jsonl that says how each was made.
@@ -121,9 +124,17 @@ def generate(
         else:
             judge = open_encoder(encoder)
             settings = GateSettings(
-                attempts=attempts, calibration=str(calibration or ""), known=list(map(str, known or []))
+                attempts=attempts,
+                calibration=str(calibration or ""),
+                known=list(map(str, known or [])),
+                classifier=classifier,
             )
-            keeper = Keeper(settings, len(rows), judge)
+            categories = {
+                "ethnicities": sorted({row.ethnicity for row in rows}),
+                "genders": sorted({row.gender for row in rows}),
+                "age_intervals": sorted({row.age_interval for row in rows}),
+            }
+            keeper = Keeper(settings, len(rows), judge, categories)
             short = generate_gated(todo, generator, judge, bank, folder, keeper, batch_size, advance)
     out.note(f"{len(folder.done)} faces in {output}.")
     if short:

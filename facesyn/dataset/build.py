@@ -223,7 +223,7 @@ def _settle_sources(
     encoder = None
     if recipe.encoder.backend:
         encoder = registry.create("encoder", recipe.encoder.backend, recipe.encoder.options)
-    keeper = Keeper(recipe.gates, recipe.identities, encoder)
+    keeper = Keeper(recipe.gates, recipe.identities, encoder, recipe.demographics.categories)
 
     def make(attempt: int, shards: Sequence[int]) -> None:
         with out.progress(f"sources, attempt {attempt + 1}", len(shards)) as advance:

@@ -36,6 +36,15 @@ class DemographicsTable(_Table):
     age_intervals: list[str] = list(demographics.DEFAULT_AGE_INTERVALS)
     weights: dict[str, float] = {}
 
+    @property
+    def categories(self) -> dict[str, list[str]]:
+        """What a classifier is asked about."""
+        return {
+            "ethnicities": self.ethnicities,
+            "genders": self.genders,
+            "age_intervals": self.age_intervals,
+        }
+
     def to_demographics(self) -> Demographics:
         """Raises UsageError for what `Demographics` does not allow."""
         return Demographics(

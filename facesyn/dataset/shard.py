@@ -126,7 +126,7 @@ class _Bench:
         self.references = _by_name(read_bank(bank_folder(recipe.transfer.references, "references")))
         self.plan = read_rows(self.folder.plan, PlanRow)
         self.prompts = {row.id: row for row in read_rows(self.folder.prompts, PromptRow)}
-        self.keeper = Keeper(recipe.gates, recipe.identities, self.encoder)
+        self.keeper = Keeper(recipe.gates, recipe.identities, self.encoder, recipe.demographics.categories)
         self.folder.pin(dict(work.banks) | self._facts(), whole=True)
 
     def make(self, shard: int) -> None:

@@ -13,7 +13,7 @@ from facesyn.gates import measures
 from facesyn.gates.measures import Verdict
 from facesyn.gates.settings import GateSettings
 from facesyn.identity.calibration import Calibration
-from facesyn.identity.encoders import calibration_of, embed_all
+from facesyn.identity.encoders import calibration_of, embed_all, open_classifier
 from facesyn.identity.uniqueness import UniquenessIndex
 from facesyn.protocols import AttributeClassifier, FaceDetector, FaceEncoder
 
@@ -25,8 +25,15 @@ class Keeper:
     two a frontal face with one in a style; a calibration without such pairs answers with any pictures of strangers.
     """
 
-    def __init__(self, settings: GateSettings, identities: int, encoder: FaceEncoder | None):
-        self.settings, self._encoder = settings, encoder
+    def __init__(
+        self,
+        settings: GateSettings,
+        identities: int,
+        encoder: FaceEncoder | None,
+        categories: Mapping[str, Sequence[str]] | None = None,
+    ):
+        """`categories`: `ethnicities`, `genders` and `age_intervals` of the plan, which a classifier is asked about."""
+        self.settings, self._encoder, self._categories = settings, encoder, categories or {}
         self._detector: FaceDetector | None = None
         self._classifier: AttributeClassifier | None = None
         self._landmarker: Any = None
@@ -77,7 +84,7 @@ class Keeper:
                 verdicts.append(measures.frontal(float(yaw), float(pitch), self.settings.yaw))
         if self.settings.enabled and self.settings.attributes and self.settings.classifier:
             if self._classifier is None:
-                self._classifier = registry.create(registry.Role.CLASSIFIER, self.settings.classifier)
+                self._classifier = open_classifier(self.settings.classifier, self._categories)
             for verdicts, probabilities, cell in zip(found, self._classifier.classify(pictures), asked, strict=True):
                 verdicts += measures.attributes(probabilities, cell)
         return found

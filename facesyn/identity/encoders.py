@@ -1,6 +1,6 @@
 """Encoders as they are named on the command line, and embeddings of many pictures. Knows no encoder by name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,16 @@ from facesyn import registry
 from facesyn.errors import UsageError
 from facesyn.identity.calibration import Calibration, read_calibration
 from facesyn.labelled import LabelledFaces
-from facesyn.protocols import CalibratedEncoder, FaceEncoder
+from facesyn.protocols import AttributeClassifier, CalibratedEncoder, FaceEncoder
+
+
+def open_classifier(spec: str, categories: Mapping[str, Sequence[str]]) -> AttributeClassifier:
+    """The classifier `spec` names, as in `clip,model=FOLDER`, asked about a plan's `categories` where it can be."""
+    name, options = parse_encoder(spec)
+    known = registry.option_names(registry.Role.CLASSIFIER, name)
+    usual = {key: list(value) for key, value in categories.items() if known is None or key in known}
+    classifier: AttributeClassifier = registry.create(registry.Role.CLASSIFIER, name, usual | options)
+    return classifier
 
 
 def parse_encoder(spec: str) -> tuple[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from facesyn.identity.alignment import TEMPLATE, align, align_all, similarity_to
 from facesyn.identity.encoders import calibration_of, open_encoder, parse_encoder
 from facesyn.labelled import LabelledFaces
 from facesyn.registry import create
-from facesyn.testing import FaceEncoderContract, drawn_face
+from facesyn.testing import FaceDetectorContract, FaceEncoderContract, drawn_face
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +48,11 @@ class TestFolderEncoder(FaceEncoderContract):
 
     def make(self) -> Any:
         return open_encoder(f"recogniser:{self.path}")
+
+
+class TestHaarDetector(FaceDetectorContract):
+    def make(self) -> Any:
+        return create("detector", "haar")
 
 
 @pytest.mark.parametrize("options", [",crop=aligned", ",crop=aligned,flip=false"])
