@@ -101,8 +101,8 @@ def audit(
     """Look for people a dataset should not show: of a gallery, of its references, twice; exit 1 where there are too
     many.
 
-    A leak rate says how many have a neighbour above the threshold: strangers do so at the stated rate times the
-    gallery's size.
+    The limit holds for images. A leak rate says how many have a neighbour above the threshold: strangers do so at the
+    stated rate times the gallery's size.
 
     Example: facesyn dataset audit people --against real-faces --limit 0.001
     """
@@ -153,6 +153,8 @@ def _print_audit(report: dict[str, Any], fmr: str) -> None:
             rate = found[level]["leak_rate"][fmr]
             most = f"{found[level]['nearest'][0][0]} – {found[level]['nearest'][0][1]}"
             rows.append((f"{level} – {name}", f"{found[level]['quantiles']['0.5']:.3f}", _rate(rate), most))
+            own = found[level]["gallery_to_itself"]["0.5"], found[level]["gallery_rate"][fmr]
+            rows.append((f"{level} of {name} to each other", f"{own[0]:.3f}", f"{own[1]:.2%}", ""))
     style = report["style"]
     if style["images"]:
         rows.append(("images – own reference", f"{style['own']['0.5']:.3f}", _rate(style["leak_rate"][fmr]), ""))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facesyn.evaluation.audit import memorisation, nearest, repeated, style_leakage
+from facesyn.evaluation.audit import memorisation, nearest, nearest_stranger, repeated, style_leakage
 from facesyn.evaluation.dataset import agreement, chi_squared, consistency, retention, spread_within
 from facesyn.evaluation.pairs import bootstrap, draw_pictures, pair_figures
 from facesyn.labelled import LabelledFaces, read_labelled
@@ -124,6 +124,13 @@ def test_nearest_is_brute_force() -> None:
     similarity, names = nearest(ours, theirs, [str(i) for i in range(50)])
     np.testing.assert_allclose(similarity, (ours @ theirs.T).max(1), atol=1e-6)
     assert [int(n) for n in names] == (ours @ theirs.T).argmax(1).tolist()
+
+
+def test_a_gallerys_own_strangers_are_the_measure() -> None:
+    rng = np.random.default_rng(8)
+    faces, names = unit(rng.normal(size=(30, 8))), np.repeat(np.arange(10), 3).astype(str)
+    expected = [max(float(faces[i] @ faces[j]) for j in range(30) if names[i] != names[j]) for i in range(30)]
+    np.testing.assert_allclose(nearest_stranger(faces, names, block=7), expected, atol=1e-9)
 
 
 def test_memorised_faces_lie_nearer_than_held_out_ones() -> None:
