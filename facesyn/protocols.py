@@ -80,6 +80,13 @@ class FaceEncoder(Protocol):
 
 
 @runtime_checkable
+class CalibratedEncoder(FaceEncoder, Protocol):
+    """An encoder that says where its calibration is kept: beside its weights, whether there is one yet or not."""
+
+    calibration_file: Path
+
+
+@runtime_checkable
 class FaceDetector(Protocol):
     """Finds faces and their five landmarks."""
 

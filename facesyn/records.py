@@ -72,6 +72,8 @@ class FaceRow(PictureRow, PromptRow):
     face_seed: Seed
     attempt: int = 0
     generator: dict[str, Any]
+    gates: dict[str, float] | None = None
+    """What the gates measured, where there were any."""
 
 
 class TransferRow(PictureRow):
@@ -88,6 +90,8 @@ class TransferRow(PictureRow):
     source_similarity: float | None = None
     reference_similarity: float | None = None
     transfer: dict[str, Any]
+    attempt: int | None = None
+    gates: dict[str, float] | None = None
 
 
 class RenderedRow(PictureRow):

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -149,6 +150,31 @@ def create(role: Role | str, name: str, options: Mapping[str, Any] | None = None
         wanted = _PROTOCOLS[role]
         raise BackendError(f"The {role} backend {name!r} does not satisfy facesyn.protocols.{wanted}.")
     return instance
+
+
+def option_names(role: Role | str, name: str) -> list[str] | None:
+    """The options a backend's constructor takes; None where it takes any. Raises as `load`."""
+    parameters = inspect.signature(load(role, name)).parameters.values()
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return [parameter.name for parameter in parameters if parameter.kind is not inspect.Parameter.VAR_POSITIONAL]
+
+
+def parse_options(pairs: list[str] | None) -> dict[str, Any]:
+    """`["steps=4", "name=x"]` → `{"steps": 4, "name": "x"}`: values are JSON where they parse, else words.
+
+    Raises UsageError for a pair without `=`.
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs or []:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"Backend option {pair!r} has no value.", hint="Write it as --option steps=4.")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    return options
 
 
 def bundle(name: str) -> "ModelBundle":

@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from facesyn import __version__
-from facesyn.cli import backends, dataset, doctor, evaluate, generate, models, prompts, references, train, transfer
+from facesyn.cli import (
+    backends,
+    calibrate,
+    dataset,
+    doctor,
+    evaluate,
+    generate,
+    models,
+    prompts,
+    references,
+    train,
+    transfer,
+)
 from facesyn.cli.errors import Commands
 
 app = typer.Typer(
@@ -44,6 +56,7 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(references.app, name="references")
 app.command()(train.train)
 app.add_typer(evaluate.app, name="evaluate")
+app.command()(calibrate.calibrate)
 app.add_typer(backends.app, name="backends")
 app.command()(models.models)
 app.command()(doctor.doctor)

@@ -1,10 +1,11 @@
 """`facesyn dataset`: whole datasets from recipes."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from facesyn.cli.options import Json, OutputFolder
+from facesyn.cli.options import CalibrationFile, Encoder, Json, OutputFolder
 from facesyn.errors import UsageError
 from facesyn.out import out
 
@@ -34,6 +35,9 @@ def build(
         ),
     ] = None,
     executor: Annotated[str, typer.Option(envvar="FACESYN_EXECUTOR", help="Where shards are made.")] = "local",
+    no_gates: Annotated[
+        bool, typer.Option("--no-gates", help="Let every picture in; the recipe's [gates] are not asked.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
     json: Json = False,
 ) -> None:
@@ -49,18 +53,124 @@ def build(
     if not str(output).strip():
         raise UsageError("The output folder has no name.", hint="Give one, as in -o people.")
     resolved = load_recipe(recipe).scaled(identities, images, seed)
+    if no_gates:
+        resolved = resolved.model_copy(update={"gates": resolved.gates.model_copy(update={"enabled": False})})
     if dry_run:
         builder.check_recipe(resolved)
         _print_forecast(builder.forecast(resolved), json)
         return
     built = builder.build(resolved, output, workers, executor)
-    summary = {"folder": str(output), "identities": built.identities, "images": built.images}
+    summary: dict[str, Any] = {"folder": str(output), "identities": built.identities, "images": built.images}
+    if built.shortfalls:
+        summary["shortfalls"] = [row.model_dump() for row in built.shortfalls]
     if not built.shards_made:
         out.note(f"{output} was complete already.")
     if json:
         out.json(summary)
     else:
         out.line(f"{output}: {built.identities} identities, {built.images} images")
+    if built.shortfalls:
+        for shortfall in built.shortfalls:
+            out.warning(f"Shortfall in {shortfall}.")
+        raise typer.Exit(1)
+
+
+@app.command()
+def audit(
+    folder: Annotated[Path, typer.Argument(help="The dataset: of facesyn, or any folder of known people.")],
+    against: Annotated[
+        list[Path] | None, typer.Option("--against", help="Folder of faces nobody should look like; repeatable.")
+    ] = None,
+    training: Annotated[
+        Path | None, typer.Option("--training", help="Faces the models learned from, to find what was memorised.")
+    ] = None,
+    held_out: Annotated[
+        Path | None, typer.Option("--held-out", help="Faces of the same kind that they did not learn from.")
+    ] = None,
+    references: Annotated[
+        str | None, typer.Option("--references", help="The bank of style references; a dataset's own where left out.")
+    ] = None,
+    encoder: Encoder = "mini",
+    calibration: CalibrationFile = None,
+    fmr: Annotated[float, typer.Option("--fmr", min=1e-9, max=0.5, help="False match rate of one comparison.")] = 1e-3,
+    limit: Annotated[
+        float, typer.Option("--limit", min=0, max=1, help="Greatest share of images or people over the threshold.")
+    ] = 0.01,
+    json: Json = False,
+) -> None:
+    """Look for people a dataset should not show: of a gallery, of its references, twice; exit 1 where there are too
+    many.
+
+    The limit holds for images. A leak rate says how many have a neighbour above the threshold: strangers do so at the
+    stated rate times the gallery's size.
+
+    Example: facesyn dataset audit people --against real-faces --limit 0.001
+    """
+    from facesyn.evaluation.audit import audit_dataset
+    from facesyn.identity.calibration import FMRS
+    from facesyn.identity.encoders import calibration_of, open_encoder
+    from facesyn.labelled import read_gallery, read_labelled
+
+    if (training is None) != (held_out is None):
+        raise UsageError("Memorisation needs both --training and --held-out.")
+    faces, judge = read_labelled(folder), open_encoder(encoder)
+    measured = calibration_of(judge, calibration)
+    rates = sorted({fmr, *FMRS}, reverse=True)
+    report = audit_dataset(
+        faces,
+        judge,
+        {f"{rate:g}": measured.threshold(rate, strangers="all") for rate in rates},
+        galleries={str(path): read_gallery(path) for path in against or []},
+        memory=(read_labelled(training), read_labelled(held_out)) if training and held_out else None,
+        bank=_bank_of(folder, references),
+    )
+    over = [f"{name} ({share:.2%})" for name, share in report.pop("shares")[f"{fmr:g}"].items() if share > limit]
+    over += [f"{len(report['repeated'])} repeated pictures"] if report["repeated"] else []
+    if json:
+        out.json({"fmr": fmr, "limit": limit, "over_limit": over, **report})
+    else:
+        _print_audit(report, f"{fmr:g}")
+    if over:
+        out.warning(f"Over the limit of {limit:.2%} at FMR {fmr:g}: {', '.join(over)}.")
+        raise typer.Exit(1)
+
+
+def _bank_of(folder: Path, references: str | None) -> list[Any]:
+    """The references by name: those asked for, or those of the dataset's recipe; none where neither says."""
+    from facesyn.banks import bank_folder, read_bank
+    from facesyn.dataset.recipe import parse_recipe
+
+    recipe = folder / "recipe.toml"
+    if references is None and recipe.is_file():
+        references = parse_recipe(recipe.read_text(encoding="utf-8"), str(recipe)).transfer.references
+    return read_bank(bank_folder(references, "references")) if references else []
+
+
+def _print_audit(report: dict[str, Any], fmr: str) -> None:
+    rows = []
+    for name, found in report["galleries"].items():
+        for level in ("images", "people"):
+            rate = found[level]["leak_rate"][fmr]
+            most = f"{found[level]['nearest'][0][0]} – {found[level]['nearest'][0][1]}"
+            rows.append((f"{level} – {name}", f"{found[level]['quantiles']['0.5']:.3f}", _rate(rate), most))
+            own = found[level]["gallery_to_itself"]["0.5"], found[level]["gallery_rate"][fmr]
+            rows.append((f"{level} of {name} to each other", f"{own[0]:.3f}", f"{own[1]:.2%}", ""))
+    style = report["style"]
+    if style["images"]:
+        rows.append(("images – own reference", f"{style['own']['0.5']:.3f}", _rate(style["leak_rate"][fmr]), ""))
+        rate = _rate(style["matched_rate"][fmr])
+        rows.append(("images – matched stranger", f"{style['matched_stranger']['0.5']:.3f}", rate, ""))
+    out.table(("compared", "median cosine", f"over FMR {fmr}", "nearest"), rows)
+    if "memorisation" in report:
+        out.line(
+            f"Memorisation: nearer to the training set than held-out faces with chance {report['memorisation']['auc']}."
+        )
+    for first, second in report["repeated"]:
+        out.line(f"Repeated picture: {first} = {second}")
+
+
+def _rate(found: dict[str, float]) -> str:
+    return f"{found['value']:.2%} ({found['low']:.2%}–{found['high']:.2%})"
 
 
 def _print_forecast(forecast: Any, as_json: bool) -> None:

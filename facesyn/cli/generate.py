@@ -1,10 +1,22 @@
 """`facesyn generate`: prompts and edge maps to unique frontal faces (UFG)."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from facesyn.cli.options import BackendOptions, BatchSize, Device, Dtype, OutputFolder, parse_backend_options
+from facesyn.cli.options import (
+    Attempts,
+    BackendOptions,
+    BatchSize,
+    CalibrationFile,
+    Device,
+    Dtype,
+    Encoder,
+    Gates,
+    OutputFolder,
+    parse_backend_options,
+)
 
 
 def generate(
@@ -53,9 +65,22 @@ def generate(
     device: Device = "auto",
     dtype: Dtype = "fp32",
     batch_size: BatchSize = 8,
+    gates: Gates = True,
+    attempts: Attempts = 4,
+    known: Annotated[
+        list[Path] | None,
+        typer.Option("--known", help="Folder of faces that nobody new may look like; repeatable."),
+    ] = None,
+    encoder: Encoder = "mini",
+    calibration: CalibrationFile = None,
+    classifier: Annotated[
+        str, typer.Option("--classifier", help="Who judges attributes, as in clip,model=FOLDER; nobody where left out.")
+    ] = "",
     option: BackendOptions = None,
 ) -> None:
     """Generate one face per prompt, and a metadata.jsonl that says how each was made.
+
+    Gates let in one sharp frontal face that resembles nobody else; refused attempts are kept in rejected.jsonl.
 
     Stop it at any time and run the same command again: it goes on where it was.
 
@@ -63,16 +88,21 @@ def generate(
     """
     from facesyn import registry
     from facesyn.banks import bank_folder, read_bank
+    from facesyn.demographics import count_cells
+    from facesyn.gates.keeper import Keeper
+    from facesyn.gates.settings import GateSettings
+    from facesyn.identity.encoders import open_encoder
     from facesyn.out import out
     from facesyn.protocols import FaceGenerator
     from facesyn.records import FaceRow, PromptRow, read_rows
     from facesyn.stages.folder import StageFolder, check_unique
+    from facesyn.stages.gated import REJECTED, generate_gated
     from facesyn.stages.generation import generate_faces, plan_faces
 
     rows = read_rows(prompts, PromptRow)
     check_unique([row.id for row in rows], "id")
     bank = read_bank(bank_folder(edges, "edges"))
-    folder = StageFolder(output, FaceRow)
+    folder = StageFolder(output, FaceRow, measured=("gates", "attempt", "face_seed"))
     asked = {
         "model": model,
         "controlnet": controlnet,
@@ -87,6 +117,27 @@ def generate(
     generator: FaceGenerator = registry.create(registry.Role.GENERATOR, backend, options)
     todo = folder.missing(plan_faces(rows, bank, generator.facts()))
     output.mkdir(parents=True, exist_ok=True)
+    short: list[FaceRow] = []
     with out.progress("generate", len(rows), len(rows) - len(todo)) as advance:
-        generate_faces(todo, generator, bank, folder, batch_size, advance)
-    out.note(f"{len(rows)} faces in {output}.")
+        if not gates:
+            generate_faces(todo, generator, bank, folder, batch_size, advance)
+        else:
+            judge = open_encoder(encoder)
+            settings = GateSettings(
+                attempts=attempts,
+                calibration=str(calibration or ""),
+                known=list(map(str, known or [])),
+                classifier=classifier,
+            )
+            categories = {
+                "ethnicities": sorted({row.ethnicity for row in rows}),
+                "genders": sorted({row.gender for row in rows}),
+                "age_intervals": sorted({row.age_interval for row in rows}),
+            }
+            keeper = Keeper(settings, len(rows), judge, categories)
+            short = generate_gated(todo, generator, judge, bank, folder, keeper, batch_size, advance)
+    out.note(f"{len(folder.done)} faces in {output}.")
+    if short:
+        for cell, count in count_cells([row.cell for row in short]).items():
+            out.warning(f"Shortfall in {cell}: {count} people; {REJECTED} says why.")
+        raise typer.Exit(1)

@@ -1,12 +1,11 @@
 """Option types shared by commands: flag > FACESYN_* variable > the command's default."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from facesyn.errors import UsageError
+from facesyn.registry import parse_options as parse_backend_options
 
 Seed = Annotated[
     int,
@@ -28,19 +27,37 @@ BackendOptions = Annotated[
     ),
 ]
 
+Encoder = Annotated[
+    str,
+    typer.Option(
+        "--encoder",
+        envvar="FACESYN_ENCODER",
+        help="Face encoder: mini, onnx:FILE.onnx, recogniser:FOLDER; options follow, as in ,colour=bgr.",
+    ),
+]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option("--calibration", help="Thresholds of the encoder; the file beside its weights where left out."),
+]
+Gates = Annotated[
+    bool,
+    typer.Option("--gates/--no-gates", envvar="FACESYN_GATES", help="Let in only pictures that pass the gates."),
+]
+Attempts = Annotated[
+    int, typer.Option("--attempts", min=1, max=100, help="How often a picture the gates refuse is made, in all.")
+]
 
-def parse_backend_options(pairs: list[str] | None) -> dict[str, Any]:
-    """`["steps=4", "name=x"]` → `{"steps": 4, "name": "x"}`: values are JSON where they parse, else words.
-
-    Raises UsageError for a pair without `=`.
-    """
-    options: dict[str, Any] = {}
-    for pair in pairs or []:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UsageError(f"Backend option {pair!r} has no value.", hint="Write it as --option steps=4.")
-        try:
-            options[name] = json.loads(value)
-        except json.JSONDecodeError:
-            options[name] = value
-    return options
+__all__ = [
+    "Attempts",
+    "Gates",
+    "BackendOptions",
+    "BatchSize",
+    "CalibrationFile",
+    "Device",
+    "Dtype",
+    "Encoder",
+    "Json",
+    "OutputFolder",
+    "Seed",
+    "parse_backend_options",
+]

@@ -32,16 +32,49 @@ _DEFAULTS = {  # steps, batch size, learning rate
 }
 
 
+BACKBONES = ("iresnet18", "iresnet34", "iresnet50", "iresnet100", "mobilefacenet")
+HEADS = ("arcface", "cosface", "adaface")
+CROPS = ("facesyn", "aligned")
+
+
+def _check(name: str | None, known: tuple[str, ...], what: str) -> None:
+    from facesyn.errors import UsageError
+    from facesyn.registry import suggest
+
+    if name is not None and name not in known:
+        raise UsageError(f"There is no {what} called {name!r}.", hint=suggest(name, known, "There"))
+
+
 def train(
     what: Annotated[Trainable, typer.Argument(help="The model to train.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder: checkpoint, log, samples, model.")],
     data: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--data", help="Folder of WebDataset tar shards of rendered faces, or of MakeHuman's data to render from."
         ),
-    ],
-    held_out: Annotated[Path, typer.Option("--held-out", help="Folder of shards to validate on, never trained on.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder: checkpoint, log, samples, model.")],
+    ] = None,
+    held_out: Annotated[
+        Path | None, typer.Option("--held-out", help="Folder of shards to validate on, never trained on.")
+    ] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option("--dataset", help="For recogniser: any folder of known people, by a protocol instead of --data."),
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="With --dataset: atd (default), dcface, vec2face or cemiface.")
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", help="With --dataset: iresnet18, 34, 50, 100 or mobilefacenet; the protocol's own."),
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option("--head", help="With --dataset: arcface, cosface or adaface; the protocol's own.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="With --dataset: passes over all images.")] = None,
+    crop: Annotated[
+        str, typer.Option("--crop", help="With --dataset: facesyn for its own pictures, aligned for 112 × 112 ones.")
+    ] = "facesyn",
     autoencoder: Annotated[
         Path | None,
         typer.Option("--autoencoder", help="Folder of the autoencoder whose latents are learned."),
@@ -72,6 +105,8 @@ def train(
 ) -> None:
     """Train a model on rendered faces; run the same command again to go on where it stopped.
 
+    A recogniser can also be trained on any folder of known people, with --dataset, by one of the field's protocols.
+
     Example: facesyn train autoencoder --data renders --held-out val -o runs/autoencoder
     """
     import torch
@@ -81,6 +116,27 @@ def train(
     from facesyn.rendered import read_shards
     from facesyn.training.loop import Settings
 
+    if dataset is not None:
+        if what is not Trainable.RECOGNISER or data or held_out:
+            raise UsageError("--dataset trains a recogniser, and without --data and --held-out.")
+        from facesyn.recognition.faces import read_training_faces
+        from facesyn.recognition.recipes import protocol as named
+        from facesyn.recognition.train import train_on_people
+
+        torch.set_num_threads(threads)
+        chosen = named(protocol or "atd").adapted(
+            **{"backbone": backbone, "head": head, "epochs": epochs},
+            **{"batch_size": batch_size, "learning_rate": learning_rate},
+        )
+        _check(backbone, BACKBONES, "backbone")
+        _check(head, HEADS, "head")
+        _check(crop, CROPS, "crop")
+        people = read_training_faces(dataset, chosen.source_repeats)
+        dtype = "bf16" if bf16 else "fp32"
+        train_on_people(people, output, chosen, seed=seed, crop=crop, dtype=dtype, report=out.note)
+        return
+    if data is None or held_out is None:
+        raise UsageError(f"Training {what} needs --data and --held-out.", hint="Both are folders of rendered faces.")
     usual = _DEFAULTS[what]
     settings = Settings(
         steps=steps or usual[0],

@@ -1,15 +1,19 @@
 """`facesyn transfer`: faces into the styles of references (ATD)."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from facesyn.cli.options import (
+    Attempts,
     BackendOptions,
     BatchSize,
+    CalibrationFile,
     Device,
     Dtype,
+    Gates,
     OutputFolder,
     Seed,
     parse_backend_options,
@@ -60,6 +64,18 @@ def transfer(
     device: Device = "auto",
     dtype: Dtype = "fp32",
     batch_size: BatchSize = 8,
+    gates: Gates = True,
+    attempts: Attempts = 4,
+    identity_fmr: Annotated[
+        float | None,
+        typer.Option(
+            "--identity-fmr",
+            min=1e-9,
+            max=0.5,
+            help="Hold pictures to their source's identity at this false match rate; not held to it where left out.",
+        ),
+    ] = None,
+    calibration: CalibrationFile = None,
     option: BackendOptions = None,
 ) -> None:
     """Carry every face into several styles, and write a metadata.jsonl with similarities to source and reference.
@@ -71,11 +87,15 @@ def transfer(
     from facesyn import registry
     from facesyn.banks import bank_folder, read_bank
     from facesyn.errors import ImageError
+    from facesyn.gates.keeper import Keeper
+    from facesyn.gates.settings import GateSettings
+    from facesyn.identity.encoders import open_encoder
     from facesyn.imaging import load_image
     from facesyn.out import out
     from facesyn.protocols import AttributeTransfer, FaceEncoder
     from facesyn.records import TransferRow
     from facesyn.stages.folder import StageFolder, check_unique
+    from facesyn.stages.gated import REJECTED, transfer_gated
     from facesyn.stages.transfers import pair_exactly, pair_randomly, plan_transfers, read_sources, transfer_faces
 
     if not faces.is_dir():
@@ -89,7 +109,8 @@ def transfer(
     for path in sorted({path for pairing in pairings for path in (pairing.source, pairing.reference)}):
         load_image(path)  # a corrupt picture is named before any work is done
 
-    folder = StageFolder(output, TransferRow, measured=("source_similarity", "reference_similarity"))
+    measured = ("source_similarity", "reference_similarity", "gates", "attempt", "transfer_seed")
+    folder = StageFolder(output, TransferRow, measured=measured if gates else measured[:2])
     asked = {
         "model": model,
         "steps": steps,
@@ -100,10 +121,27 @@ def transfer(
     }
     options = {name: value for name, value in asked.items() if value is not None} | parse_backend_options(option)
     network: AttributeTransfer = registry.create(registry.Role.TRANSFER, backend, options)
-    judge: FaceEncoder | None = registry.create(registry.Role.ENCODER, encoder) if encoder else None
+    judge: FaceEncoder | None = open_encoder(encoder) if encoder else None
     facts = dict(network.facts()) | ({"encoder": dict(judge.facts())} if judge else {})
     todo = folder.missing(plan_transfers(pairings, facts))
     output.mkdir(parents=True, exist_ok=True)
+    short: list[TransferRow] = []
     with out.progress("transfer", len(pairings), len(pairings) - len(todo)) as advance:
-        transfer_faces(todo, pairings, network, judge, folder, batch_size, advance)
-    out.note(f"{len(pairings)} pictures in {output}.")
+        if not gates:
+            transfer_faces(todo, pairings, network, judge, folder, batch_size, advance)
+        else:
+            settings = GateSettings(
+                attempts=attempts,
+                calibration=str(calibration or ""),
+                unique=False,
+                identity=identity_fmr is not None,
+                identity_fmr=identity_fmr or 0.01,
+                leakage=judge is not None,
+            )
+            keeper = Keeper(settings, 1, judge)
+            short = transfer_gated(todo, pairings, network, judge, folder, keeper, batch_size, advance)
+    out.note(f"{len(folder.done)} pictures in {output}.")
+    if short:
+        for identity, count in Counter(row.identity for row in short).items():
+            out.warning(f"Shortfall of {identity}: {count} pictures; {REJECTED} says why.")
+        raise typer.Exit(1)

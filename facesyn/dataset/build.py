@@ -4,9 +4,9 @@ Decides what is made and what is left to make; how pictures are made is `shard`'
 """
 
 import errno
-import inspect
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +14,17 @@ from typing import Any
 
 from facesyn import __version__, registry
 from facesyn.banks import BankPicture, bank_folder, digest, read_bank
+from facesyn.dataset import rounds
 from facesyn.dataset.plan import PlanRow, make_plan
 from facesyn.dataset.recipe import Recipe, format_recipe
-from facesyn.dataset.run_folder import IMAGE_ROWS, SOURCE_ROWS, RunFolder
-from facesyn.dataset.shard import ShardWork
-from facesyn.demographics import Cell
+from facesyn.dataset.rounds import Candidate
+from facesyn.dataset.run_folder import IMAGE_ROWS, REJECTED_ROWS, SOURCE_ROWS, RunFolder
+from facesyn.dataset.shard import ImageRow, RejectedRow, ShardWork, SourceRow, SourceWork
+from facesyn.demographics import AgeInterval, Cell
 from facesyn.errors import BackendError, RunError, UsageError
+from facesyn.gates.keeper import Keeper
 from facesyn.out import out
-from facesyn.records import PromptRow, format_row, read_rows, write_bytes, write_rows
+from facesyn.records import PromptRow, Row, format_row, read_rows, write_bytes, write_rows
 
 SMALL_PICTURE = 24_000
 """Bytes of a 128 × 128 PNG of a face, roughly: what the models of a bundle make."""
@@ -55,6 +58,24 @@ class Forecast:
     quotas: dict[Cell, int]
 
 
+class Shortfall(Row):
+    """A cell that the gates left with fewer people or images than were asked for."""
+
+    ethnicity: str
+    gender: str
+    age_interval: str
+    identities: int
+    identities_asked: int
+    images: int
+    images_asked: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.ethnicity} / {self.gender} / {self.age_interval}: {self.identities} of {self.identities_asked} "
+            f"people, {self.images} of {self.images_asked} images"
+        )
+
+
 @dataclass(frozen=True)
 class Built:
     """What a build made; `images` and `identities` of the whole dataset."""
@@ -62,6 +83,7 @@ class Built:
     identities: int
     images: int
     shards_made: int
+    shortfalls: list[Shortfall]
 
 
 def forecast(recipe: Recipe) -> Forecast:
@@ -87,7 +109,7 @@ def check_recipe(recipe: Recipe) -> None:
     for key, role, table in tables:
         if not table.backend:
             continue
-        known = _option_names(role, table.backend)
+        known = registry.option_names(role, table.backend)
         if known is None:
             continue
         for option in table.options:
@@ -128,10 +150,14 @@ def build(recipe: Recipe, path: Path, workers: int | None = None, executor: str 
             banks = {"edges": digest(edges), "references": digest(references)}
             folder.pin({"facesyn": __version__, **banks}, whole=False)
             plan = _settle_plan(folder, make_plan(recipe, _settle_prompts(folder, recipe), edges, references))
-            made = _make_shards(folder, recipe, plan, ShardWork(path, tuple(banks.items())), engine)
+            work = ShardWork(path, tuple(banks.items()))
+            chosen = _settle_sources(folder, recipe, plan, work, engine) if recipe.gates.enabled else None
+            made = _make_shards(folder, recipe, plan, work, engine, chosen)
             if made or not all(file.is_file() for file in (folder.metadata, folder.source_rows, folder.sheet)):
                 _finish(folder, recipe, plan)
-    return Built(recipe.identities, recipe.image_total, made)
+            if recipe.gates.enabled:
+                rounds.clear(folder)
+        return _built(folder, recipe, made)
 
 
 def default_workers(recipe: Recipe) -> int | None:
@@ -140,7 +166,7 @@ def default_workers(recipe: Recipe) -> int | None:
     devices = {
         str(table.options.get("device", "auto"))
         for role, table in tables
-        if "device" in (_option_names(role, table.backend) or ())
+        if "device" in (registry.option_names(role, table.backend) or ())
     }
     if devices <= {"cpu"}:
         return None
@@ -150,14 +176,6 @@ def default_workers(recipe: Recipe) -> int | None:
         if not (torch.cuda.is_available() or torch.backends.mps.is_available()):
             return None
     return 1
-
-
-def _option_names(role: str, backend: str) -> list[str] | None:
-    """The options a backend's constructor takes; None where it takes any."""
-    parameters = inspect.signature(registry.load(role, backend)).parameters.values()
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return [parameter.name for parameter in parameters]
 
 
 def _open_bank(name: str, part: str, check: bool) -> list[BankPicture]:
@@ -198,13 +216,50 @@ def _settle_plan(folder: RunFolder, plan: list[PlanRow]) -> list[PlanRow]:
     return plan
 
 
-def _make_shards(folder: RunFolder, recipe: Recipe, plan: Sequence[PlanRow], work: ShardWork, engine: Any) -> int:
-    """Have the executor make every shard that is not done; returns how many."""
+def _settle_sources(
+    folder: RunFolder, recipe: Recipe, plan: Sequence[PlanRow], work: ShardWork, engine: Any
+) -> dict[str, Candidate]:
+    """Have the executor make sources, in rounds, until the gates let one in for every identity they can."""
+    encoder = None
+    if recipe.encoder.backend:
+        encoder = registry.create("encoder", recipe.encoder.backend, recipe.encoder.options)
+    keeper = Keeper(recipe.gates, recipe.identities, encoder, recipe.demographics.categories)
+
+    def make(attempt: int, shards: Sequence[int]) -> None:
+        with out.progress(f"sources, attempt {attempt + 1}", len(shards)) as advance:
+            engine.run(SourceWork(work, attempt), shards, lambda shard: advance())
+
+    chosen = rounds.run_rounds(folder, plan, keeper, make)
+    members = _members(plan)
+    todo = [shard for shard in members if not _is_done(folder, members[shard], shard, chosen)]
+    rounds.restore(folder, chosen, [row.id for shard in todo for row in members[shard] if row.id in chosen], make)
+    return chosen
+
+
+def _members(plan: Sequence[PlanRow]) -> dict[int, list[PlanRow]]:
+    """Shard → its identities."""
     members: dict[int, list[PlanRow]] = {}
     for row in plan:
         members.setdefault(row.shard, []).append(row)
+    return members
+
+
+def _is_done(folder: RunFolder, members: Sequence[PlanRow], shard: int, chosen: Mapping[str, Candidate] | None) -> bool:
+    return folder.is_done(shard, [row.id for row in members if chosen is None or row.id in chosen])
+
+
+def _make_shards(
+    folder: RunFolder,
+    recipe: Recipe,
+    plan: Sequence[PlanRow],
+    work: ShardWork,
+    engine: Any,
+    chosen: Mapping[str, Candidate] | None,
+) -> int:
+    """Have the executor make every shard that is not done; returns how many. `chosen` have a source, if gated."""
+    members = _members(plan)
     counts = {shard: sum(len(row.references) for row in rows) for shard, rows in members.items()}
-    left = [shard for shard, rows in members.items() if not folder.is_done(shard, [row.id for row in rows])]
+    left = [shard for shard in members if not _is_done(folder, members[shard], shard, chosen)]
     if not left:
         return 0
     finished = recipe.image_total - sum(counts[shard] for shard in left)
@@ -224,7 +279,57 @@ def _finish(folder: RunFolder, recipe: Recipe, plan: Sequence[PlanRow]) -> None:
     shards = range(recipe.shard_total)
     write_bytes(folder.metadata, _joined(folder.shard(shard) / IMAGE_ROWS for shard in shards))
     write_bytes(folder.source_rows, _joined(folder.shard(shard) / SOURCE_ROWS for shard in shards))
+    if recipe.gates.enabled:
+        images = _joined(folder.shard(shard) / REJECTED_ROWS for shard in shards)
+        write_bytes(folder.rejected, "".join(map(format_row, _rejected_sources(folder))).encode() + images)
+        write_rows(folder.shortfalls, _shortfalls(folder, plan))
     write_bytes(folder.sheet, encode_png(dataset_sheet(folder, recipe, plan)))
+
+
+def _rejected_sources(folder: RunFolder) -> list[RejectedRow]:
+    return [
+        RejectedRow(
+            stage="generate",
+            identity=row.id,
+            attempt=row.attempt,
+            seed=row.face_seed,
+            gates=row.gates,
+            rejected_by=row.rejected_by,
+            nearest=row.nearest or None,
+        )
+        for candidates in rounds.settled(folder)
+        for row in candidates
+        if row.rejected_by
+    ]
+
+
+def _shortfalls(folder: RunFolder, plan: Sequence[PlanRow]) -> list[Shortfall]:
+    """The cells that did not get what the plan asks for, in the plan's order."""
+    sources = {row.identity for row in read_rows(folder.source_rows, SourceRow)}
+    images = Counter(row.identity for row in read_rows(folder.metadata, ImageRow))
+    cells: dict[Cell, list[PlanRow]] = {}
+    for row in plan:
+        cells.setdefault(Cell(row.ethnicity, row.gender, AgeInterval.parse(row.age_interval)), []).append(row)
+    found = [
+        Shortfall(
+            ethnicity=cell.ethnicity,
+            gender=cell.gender,
+            age_interval=str(cell.age_interval),
+            identities=sum(row.id in sources for row in rows),
+            identities_asked=len(rows),
+            images=sum(images[row.id] for row in rows),
+            images_asked=sum(len(row.references) for row in rows),
+        )
+        for cell, rows in cells.items()
+    ]
+    return [row for row in found if row.images < row.images_asked or row.identities < row.identities_asked]
+
+
+def _built(folder: RunFolder, recipe: Recipe, made: int) -> Built:
+    if not recipe.gates.enabled:
+        return Built(recipe.identities, recipe.image_total, made, [])
+    sources, images = read_rows(folder.source_rows, SourceRow), read_rows(folder.metadata, ImageRow)
+    return Built(len(sources), len(images), made, read_rows(folder.shortfalls, Shortfall))
 
 
 def _joined(files: Iterable[Path]) -> bytes:

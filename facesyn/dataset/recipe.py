@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from facesyn import demographics, registry
 from facesyn.demographics import AgeInterval, Demographics
 from facesyn.errors import UsageError
+from facesyn.gates.settings import GateSettings
 from facesyn.records import Seed
 
 Positive = Annotated[int, Field(ge=1)]
@@ -34,6 +35,15 @@ class DemographicsTable(_Table):
     genders: list[str] = list(demographics.DEFAULT_GENDERS)
     age_intervals: list[str] = list(demographics.DEFAULT_AGE_INTERVALS)
     weights: dict[str, float] = {}
+
+    @property
+    def categories(self) -> dict[str, list[str]]:
+        """What a classifier is asked about."""
+        return {
+            "ethnicities": self.ethnicities,
+            "genders": self.genders,
+            "age_intervals": self.age_intervals,
+        }
 
     def to_demographics(self) -> Demographics:
         """Raises UsageError for what `Demographics` does not allow."""
@@ -103,6 +113,8 @@ class Recipe(_Table):
     generate: GenerateTable = GenerateTable()
     transfer: TransferTable = TransferTable()
     encoder: EncoderTable = EncoderTable()
+    gates: GateSettings = GateSettings(enabled=False)
+    """A recipe without the table has no gates; one with it has all that it does not switch off."""
 
     @property
     def image_total(self) -> int:

@@ -7,6 +7,8 @@ provenance.json           models, banks and versions, the same for every picture
 shards/00003/             rows of a finished shard, and DONE: a hash over its rows and pictures
 sources/ID.png            the source face of an identity, with sources.jsonl
 images/ID/000.png …       the transferred images, with metadata.jsonl
+rounds/, rejected.jsonl   what the gates said of sources, and of images that were not let in
+shortfalls.jsonl          cells with fewer people or images than were asked for
 contact-sheet.png
 """
 
@@ -28,6 +30,7 @@ from facesyn.records import METADATA, write_bytes
 
 IMAGE_ROWS = "images.jsonl"
 SOURCE_ROWS = "sources.jsonl"
+REJECTED_ROWS = "rejected.jsonl"
 LOCK_PATIENCE = 5.0
 """Seconds to wait for the workers of a build that was killed a moment ago to be gone."""
 
@@ -44,6 +47,7 @@ class RunFolder:
         self.shards = path / "shards"
         self.sources = path / "sources"
         self.images = path / "images"
+        self.rounds = path / "rounds"
         self.sheet = path / "contact-sheet.png"
 
     @property
@@ -56,6 +60,10 @@ class RunFolder:
 
     def shard(self, number: int) -> Path:
         return self.shards / f"{number:05d}"
+
+    def candidates(self, attempt: int, number: int) -> Path:
+        """Where the source faces of one attempt in one shard wait to be judged; see `facesyn.dataset.rounds`."""
+        return self.path / "candidates" / f"{attempt:02d}-{number:05d}"
 
     def work(self, number: int) -> Path:
         """Where a shard is made before it is published."""
@@ -88,7 +96,8 @@ class RunFolder:
             folder.mkdir(parents=True, exist_ok=True)
         for leftover in self.shards.glob(".[0-9]*"):
             shutil.rmtree(leftover)
-        for folder in (self.path, self.sources, self.images, *self.shards.iterdir()):
+        self.rounds.mkdir(exist_ok=True)
+        for folder in (self.path, self.sources, self.images, self.rounds, *self.shards.iterdir()):
             for leftover in folder.glob(".*.tmp"):
                 leftover.unlink()
 
@@ -132,6 +141,14 @@ class RunFolder:
         elif whole:
             write_bytes(self.provenance, (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode())
 
+    @property
+    def rejected(self) -> Path:
+        return self.path / "rejected.jsonl"
+
+    @property
+    def shortfalls(self) -> Path:
+        return self.path / "shortfalls.jsonl"
+
     def publish(self, number: int, identities: Iterable[str]) -> None:
         """Move a shard's work into place, then mark it done. Whatever is killed in between is done again."""
         work, identities = self.work(number), list(identities)
@@ -153,7 +170,9 @@ class RunFolder:
             return False
 
     def _marker(self, number: int, identities: Iterable[str]) -> bytes:
+        rejected = self.shard(number) / REJECTED_ROWS
         files = [self.shard(number) / IMAGE_ROWS, self.shard(number) / SOURCE_ROWS]
+        files += [rejected] if rejected.is_file() else []
         for identity in identities:
             files += [self.sources / f"{identity}.png", *sorted((self.images / identity).iterdir())]
         total = hashlib.sha256()

@@ -8,14 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from facesyn import __version__, registry
 from facesyn.banks import BankPicture, bank_folder, read_bank
 from facesyn.dataset.plan import PlanRow, batches
 from facesyn.dataset.recipe import Recipe, parse_recipe
-from facesyn.dataset.run_folder import IMAGE_ROWS, SOURCE_ROWS, RunFolder, write_synced
+from facesyn.dataset.rounds import Candidate, accepted, attempt_seed, open_rows, publish_candidates, settled
+from facesyn.dataset.run_folder import IMAGE_ROWS, REJECTED_ROWS, SOURCE_ROWS, RunFolder, write_synced
 from facesyn.errors import BackendError
+from facesyn.gates.keeper import Keeper, figures, rejected_by
+from facesyn.gates.measures import Verdict, thumbnail
 from facesyn.identity.similarity import Similarities, similarities
-from facesyn.records import PictureRow, PromptRow, Seed, format_row, read_rows
+from facesyn.labelled import CELL
+from facesyn.records import PictureRow, PromptRow, Row, Seed, format_row, read_rows
 from facesyn.stages.transfers import image_name, transfer_seed
 
 if TYPE_CHECKING:
@@ -35,6 +41,9 @@ class SourceRow(PictureRow):
     negative_prompt: str
     edge_map: str
     face_seed: Seed
+    attempt: int | None = None
+    gates: dict[str, float] | None = None
+    """What the gates measured, where there were any; the limits are in provenance.json."""
 
 
 class ImageRow(PictureRow):
@@ -48,8 +57,23 @@ class ImageRow(PictureRow):
     transfer_seed: Seed
     source_similarity: float | None = None
     reference_similarity: float | None = None
+    attempt: int | None = None
+    gates: dict[str, float] | None = None
     style: dict[str, Any] | None = None
     """What the bank says of the reference: pose, light, …"""
+
+
+class RejectedRow(Row):
+    """A source or image that the gates did not let in; made again by its seed."""
+
+    stage: str
+    identity: str
+    number: int | None = None
+    attempt: int
+    seed: Seed
+    gates: dict[str, float]
+    rejected_by: list[str]
+    nearest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +87,17 @@ class ShardWork:
     def __call__(self, shard: int) -> None:
         """Raises ImageError, BackendError or RunError; nothing of the shard is published then."""
         _bench(self).make(shard)
+
+
+@dataclass(frozen=True)
+class SourceWork:
+    """Makes the source faces of one attempt for the rounds of the gates; the same promises as `ShardWork`."""
+
+    shards: ShardWork
+    attempt: int
+
+    def __call__(self, shard: int) -> None:
+        _bench(self.shards).make_candidates(shard, self.attempt)
 
 
 @functools.lru_cache(maxsize=1)
@@ -91,19 +126,56 @@ class _Bench:
         self.references = _by_name(read_bank(bank_folder(recipe.transfer.references, "references")))
         self.plan = read_rows(self.folder.plan, PlanRow)
         self.prompts = {row.id: row for row in read_rows(self.folder.prompts, PromptRow)}
+        self.keeper = Keeper(recipe.gates, recipe.identities, self.encoder, recipe.demographics.categories)
         self.folder.pin(dict(work.banks) | self._facts(), whole=True)
 
     def make(self, shard: int) -> None:
         rows = [row for row in self.plan if row.shard == shard]
+        chosen: dict[str, Candidate] = {}
+        if self.recipe.gates.enabled:
+            chosen = accepted(settled(self.folder))
+            rows = [row for row in rows if row.id in chosen]
         work = self.folder.work(shard)
         for row in rows:
             (work / "images" / row.id).mkdir(parents=True)
         (work / "sources").mkdir()
-        sources = self._make_sources(rows, shard)
+        sources = self._take_sources(rows, chosen, shard) if chosen else self._make_sources(rows, shard)
         self._make_images(rows, sources, shard)
         self.folder.publish(shard, [row.id for row in rows])
 
-    def _make_sources(self, rows: Sequence[PlanRow], shard: int) -> dict[str, "Image"]:
+    def make_candidates(self, shard: int, attempt: int) -> None:
+        """The faces of a shard's identities that had none before `attempt`, with what the gates measure on each."""
+        before = settled(self.folder)[:attempt]
+        rows = [row for row in open_rows(self.plan, before) if row.shard == shard]
+        pictures = self._generate(rows, [attempt_seed(row, attempt) for row in rows])
+        verdicts: dict[str, list[Verdict]] = {}
+        embeddings: list[np.ndarray] = []
+        for batch in batches(len(rows), self.recipe.batch_size):
+            faces = [pictures[row.id] for row in rows[batch]]
+            asked = [{key: str(getattr(row, key)) for key in CELL} for row in rows[batch]]
+            found = self.keeper.examine_sources(faces, asked)
+            verdicts |= {row.id: each for row, each in zip(rows[batch], found, strict=True)}
+            if self.encoder is not None:
+                embeddings.append(self.encoder.embed(faces))
+        known = np.concatenate(embeddings) if embeddings else None
+        publish_candidates(self.folder, attempt, shard, rows, pictures, verdicts, known)
+
+    def _take_sources(self, rows: Sequence[PlanRow], chosen: Mapping[str, Candidate], shard: int) -> dict[str, "Image"]:
+        from facesyn.imaging import load_image
+
+        made: dict[str, Image] = {}
+        records = []
+        for row in rows:
+            candidate = chosen[row.id]
+            file = self.folder.candidates(candidate.attempt, shard) / f"{row.id}.png"
+            write_synced(self.folder.work(shard) / f"sources/{row.id}.png", file.read_bytes())
+            made[row.id] = load_image(file)
+            found = {"face_seed": candidate.face_seed, "attempt": candidate.attempt, "gates": candidate.gates}
+            records.append(self._source_row(row).model_copy(update=found))
+        write_synced(self.folder.work(shard) / SOURCE_ROWS, "".join(map(format_row, records)).encode())
+        return made
+
+    def _generate(self, rows: Sequence[PlanRow], seeds: Sequence[int]) -> dict[str, "Image"]:
         from facesyn.imaging import load_edge_map
 
         made: dict[str, Image] = {}
@@ -111,33 +183,61 @@ class _Bench:
             faces = self.generator.generate(
                 [self.prompts[row.id] for row in rows[batch]],
                 [load_edge_map(self.edges[row.edge_map].path) for row in rows[batch]],
-                [row.face_seed for row in rows[batch]],
+                seeds[batch],
             )
             _expect(len(rows[batch]), faces, "generator")
-            for row, face in zip(rows[batch], faces, strict=True):
-                self._save(face, shard, f"sources/{row.id}.png")
-                made[row.id] = face
+            made |= {row.id: face for row, face in zip(rows[batch], faces, strict=True)}
+        return made
+
+    def _make_sources(self, rows: Sequence[PlanRow], shard: int) -> dict[str, "Image"]:
+        made = self._generate(rows, [row.face_seed for row in rows])
+        for row in rows:
+            self._save(made[row.id], shard, f"sources/{row.id}.png")
         records = [self._source_row(row) for row in rows]
         write_synced(self.folder.work(shard) / SOURCE_ROWS, "".join(map(format_row, records)).encode())
         return made
 
     def _make_images(self, rows: Sequence[PlanRow], sources: Mapping[str, "Image"], shard: int) -> None:
+        todo = [(row, number) for row in rows for number in range(len(row.references))]
+        records: dict[tuple[str, int], ImageRow] = {}
+        rejected: list[RejectedRow] = []
+        thumbnails: dict[str, list[np.ndarray]] = {row.id: [] for row in rows}
+        gated = self.recipe.gates.enabled
+        for attempt in range(self.recipe.gates.attempts if gated else 1):
+            left = []
+            for batch in batches(len(todo), self.recipe.batch_size):
+                pairs = todo[batch]
+                images, measured = self._transfer(pairs, sources, attempt)
+                for (row, number), image, likeness in zip(pairs, images, measured, strict=True):
+                    others = thumbnails[row.id]
+                    verdicts = self.keeper.examine_image(image, likeness.source, likeness.reference, others)
+                    record = self._image_row(row, number, attempt, likeness)
+                    if reasons := rejected_by(verdicts):
+                        rejected.append(_rejected_image(record, number, attempt, verdicts, reasons))
+                        left.append((row, number))
+                        continue
+                    if gated:
+                        record = record.model_copy(update={"attempt": attempt, "gates": figures(verdicts)})
+                    others.append(thumbnail(image))
+                    self._save(image, shard, f"images/{image_name(row.id, number)}")
+                    records[row.id, number] = record
+            todo = left
+        ordered = [records[row.id, n] for row in rows for n in range(len(row.references)) if (row.id, n) in records]
+        write_synced(self.folder.work(shard) / IMAGE_ROWS, "".join(map(format_row, ordered)).encode())
+        if gated:
+            write_synced(self.folder.work(shard) / REJECTED_ROWS, "".join(map(format_row, rejected)).encode())
+
+    def _transfer(
+        self, pairs: Sequence[tuple[PlanRow, int]], sources: Mapping[str, "Image"], attempt: int
+    ) -> tuple[list["Image"], list[Similarities]]:
         from facesyn.imaging import load_image
 
-        wanted = [(row, number) for row in rows for number in range(len(row.references))]
-        records: list[ImageRow] = []
-        for batch in batches(len(wanted), self.recipe.batch_size):
-            pairs = wanted[batch]
-            references = [load_image(self.references[row.references[number]].path) for row, number in pairs]
-            faces = [sources[row.id] for row, _ in pairs]
-            seeds = [transfer_seed(self.recipe.seed, row.id, number) for row, number in pairs]
-            images = self.transfer.transfer(faces, references, seeds)
-            _expect(len(pairs), images, "transfer")
-            measured = similarities(self.encoder, images, faces, references)
-            for (row, number), image, likeness in zip(pairs, images, measured, strict=True):
-                self._save(image, shard, f"images/{image_name(row.id, number)}")
-                records.append(self._image_row(row, number, likeness))
-        write_synced(self.folder.work(shard) / IMAGE_ROWS, "".join(map(format_row, records)).encode())
+        references = [load_image(self.references[row.references[number]].path) for row, number in pairs]
+        faces = [sources[row.id] for row, _ in pairs]
+        seeds = [transfer_seed(self.recipe.seed, row.id, number, attempt) for row, number in pairs]
+        images = self.transfer.transfer(faces, references, seeds)
+        _expect(len(pairs), images, "transfer")
+        return images, similarities(self.encoder, images, faces, references)
 
     def _source_row(self, row: PlanRow) -> SourceRow:
         prompt = self.prompts[row.id]
@@ -153,7 +253,7 @@ class _Bench:
             face_seed=row.face_seed,
         )
 
-    def _image_row(self, row: PlanRow, number: int, likeness: Similarities) -> ImageRow:
+    def _image_row(self, row: PlanRow, number: int, attempt: int, likeness: Similarities) -> ImageRow:
         reference = self.references[row.references[number]]
         # Only plain values: a column of a table holds one type.
         style = {key: value for key, value in reference.labels.items() if isinstance(value, str | int | float)}
@@ -164,7 +264,7 @@ class _Bench:
             gender=row.gender,
             age_interval=row.age_interval,
             reference=reference.name,
-            transfer_seed=transfer_seed(self.recipe.seed, row.id, number),
+            transfer_seed=transfer_seed(self.recipe.seed, row.id, number, attempt),
             source_similarity=likeness.source,
             reference_similarity=likeness.reference,
             style=style or None,
@@ -181,11 +281,26 @@ class _Bench:
             "generator": dict(self.generator.facts()),
             "transfer": dict(self.transfer.facts()),
         }
-        return facts | ({"encoder": dict(self.encoder.facts())} if self.encoder else {})
+        facts |= {"encoder": dict(self.encoder.facts())} if self.encoder else {}
+        return facts | ({"gates": self.keeper.facts()} if self.recipe.gates.enabled else {})
 
 
 def _by_name(bank: Sequence[BankPicture]) -> dict[str, BankPicture]:
     return {picture.name: picture for picture in bank}
+
+
+def _rejected_image(
+    record: ImageRow, number: int, attempt: int, verdicts: Sequence[Verdict], reasons: list[str]
+) -> RejectedRow:
+    return RejectedRow(
+        stage="transfer",
+        identity=record.identity,
+        number=number,
+        attempt=attempt,
+        seed=record.transfer_seed,
+        gates=figures(verdicts),
+        rejected_by=reasons,
+    )
 
 
 def _expect(count: int, pictures: Sequence["Image"], role: str) -> None:

@@ -18,7 +18,8 @@ COLUMNS = 9
 def dataset_sheet(folder: RunFolder, recipe: Recipe, plan: Sequence[PlanRow]) -> Image.Image:
     """The first `ROWS` identities of the plan in order of their cells, with up to `COLUMNS` pictures each."""
     cells = recipe.demographics.to_demographics().cells
-    first = sorted(plan[:ROWS], key=lambda row: cells.index(_cell(row)))
+    sourced = [row for row in plan if (folder.sources / f"{row.id}.png").is_file()]
+    first = sorted(sourced[:ROWS], key=lambda row: cells.index(_cell(row)))
     return contact_sheet(
         [(f"{row.id}\n{row.ethnicity}\n{row.gender} {row.age_interval}", _pictures(folder, row)) for row in first]
     )
@@ -29,8 +30,6 @@ def _cell(row: PlanRow) -> Cell:
 
 
 def _pictures(folder: RunFolder, row: PlanRow) -> list[Image.Image]:
-    shown = range(min(len(row.references), COLUMNS - 1))
-    return [
-        load_image(folder.sources / f"{row.id}.png"),
-        *(load_image(folder.images / image_name(row.id, number)) for number in shown),
-    ]
+    files = [folder.images / image_name(row.id, number) for number in range(len(row.references))]
+    made = [file for file in files if file.is_file()]  # the gates may have let fewer in
+    return [load_image(file) for file in (folder.sources / f"{row.id}.png", *made[: COLUMNS - 1])]

@@ -62,9 +62,9 @@ def image_name(identity: str, number: int) -> str:
     return f"{identity}/{number:03d}.png"
 
 
-def transfer_seed(seed: int, identity: str, number: int) -> int:
-    """The noise of transferred image `number` of an identity; `seed` is the run's."""
-    return derive_seed(seed, "transfer", f"{identity}/{number}")
+def transfer_seed(seed: int, identity: str, number: int, attempt: int = 0) -> int:
+    """The noise of an attempt at transferred image `number` of an identity; `seed` is the run's."""
+    return derive_seed(seed, "transfer", f"{identity}/{number}", attempt)
 
 
 def read_sources(folder: Path) -> list[SourceFace]:

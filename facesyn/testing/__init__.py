@@ -8,8 +8,10 @@ Subclass one in a test module, name the subclass `Test…`, and let `make` retur
 """
 
 from facesyn.testing.contracts import (
+    AttributeClassifierContract,
     AttributeTransferContract,
     ExecutorContract,
+    FaceDetectorContract,
     FaceEncoderContract,
     FaceGeneratorContract,
     PromptWriterContract,
@@ -18,8 +20,10 @@ from facesyn.testing.contracts import (
 from facesyn.testing.samples import drawn_edges, drawn_face
 
 __all__ = [
+    "AttributeClassifierContract",
     "AttributeTransferContract",
     "ExecutorContract",
+    "FaceDetectorContract",
     "FaceEncoderContract",
     "FaceGeneratorContract",
     "PromptWriterContract",

@@ -13,8 +13,10 @@ from PIL import Image, ImageChops
 from facesyn.demographics import Demographics
 from facesyn.errors import FacesynError
 from facesyn.protocols import (
+    AttributeClassifier,
     AttributeTransfer,
     Executor,
+    FaceDetector,
     FaceEncoder,
     FaceGenerator,
     Facts,
@@ -235,6 +237,56 @@ class RendererContract:
         left, right = triangle[:, :, : self.size // 2], triangle[:, :, self.size // 2 :]
         assert (left[0] == 0).all() and (left[1] == 1).all()
         assert (right[0] == 1).all() and (right[1] == 0).all()
+
+
+class FaceDetectorContract:
+    """`detect`: float32 rows of box, score and five landmarks; none where there is no face."""
+
+    def make(self) -> FaceDetector:
+        raise NotImplementedError
+
+    def test_satisfies_the_protocol(self) -> None:
+        assert isinstance(self.make(), FaceDetector)
+
+    def test_rows_are_boxes_scores_and_landmarks_best_first(self) -> None:
+        detector = self.make()
+        for face in (drawn_face(1), drawn_face(2, size=301)):
+            found = detector.detect(face)
+            assert found.dtype == np.float32 and found.ndim == 2 and found.shape[1] == 15
+            assert (found[:, 2] > found[:, 0]).all() and (found[:, 3] > found[:, 1]).all()
+            assert (np.diff(found[:, 4]) <= 0).all() and np.isfinite(found).all()
+
+    def test_an_empty_picture_has_no_face(self) -> None:
+        assert len(self.make().detect(Image.new("RGB", (160, 120), "gray"))) == 0
+
+    def test_is_deterministic(self) -> None:
+        detector = self.make()
+        np.testing.assert_array_equal(detector.detect(drawn_face(1)), detector.detect(drawn_face(1)))
+
+
+class AttributeClassifierContract:
+    """`classify`: shares per category of every attribute, for every face on its own."""
+
+    def make(self) -> AttributeClassifier:
+        raise NotImplementedError
+
+    def test_satisfies_the_protocol(self) -> None:
+        assert isinstance(self.make(), AttributeClassifier)
+
+    def test_shares_of_an_attribute_sum_to_one(self) -> None:
+        found = self.make().classify([drawn_face(n) for n in range(3)])
+        assert len(found) == 3 and all(each.keys() == found[0].keys() for each in found)
+        for each in found:
+            for attribute, shares in each.items():
+                assert attribute in ("ethnicity", "gender", "age_interval")
+                assert abs(sum(shares.values()) - 1) < 1e-4 and min(shares.values()) >= 0
+
+    def test_a_face_does_not_depend_on_its_batch(self) -> None:
+        classifier, faces = self.make(), [drawn_face(n) for n in range(3)]
+        alone, among = classifier.classify(faces[1:2])[0], classifier.classify(faces)[1]
+        for attribute, shares in alone.items():
+            for category, share in shares.items():
+                assert abs(share - among[attribute][category]) < 1e-4
 
 
 class ExecutorContract:

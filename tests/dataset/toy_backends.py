@@ -31,16 +31,29 @@ class ToyWriter:
 
 
 class ToyGenerator:
-    """Draws an oval head with the seed's colours over the edge map. `delay` is in seconds per batch."""
+    """Draws an oval head with the seed's colours over the edge map. `delay` is in seconds per batch.
 
-    def __init__(self, size: int = 32, delay: float = 0.0, version: int = 1):
-        self.size, self.delay, self.version = size, delay, version
+    With `faulty`, person 3 is always black, and person 4 is person 1 again until asked with another seed than the
+    prompt's.
+    """
+
+    def __init__(self, size: int = 32, delay: float = 0.0, version: int = 1, faulty: bool = False):
+        self.size, self.delay, self.version, self.faulty = size, delay, version, faulty
 
     def generate(
         self, prompts: Sequence[PromptRow], edges: Sequence[Image.Image], seeds: Sequence[int]
     ) -> list[Image.Image]:
         time.sleep(self.delay)
-        return [self._draw(edge, seed) for edge, seed in zip(edges, seeds, strict=True)]
+        if not self.faulty:
+            return [self._draw(edge, seed) for edge, seed in zip(edges, seeds, strict=True)]
+        return [self._make(*each) for each in zip(prompts, edges, seeds, strict=True)]
+
+    def _make(self, prompt: PromptRow, edge: Image.Image, seed: int) -> Image.Image:
+        if prompt.id == "000003":
+            return Image.new("RGB", (self.size, self.size))
+        if prompt.id == "000001" or (prompt.id == "000004" and seed == prompt.seed):
+            return self._draw(Image.new("L", edge.size), 1)
+        return self._draw(edge, seed)
 
     def _draw(self, edge: Image.Image, seed: int) -> Image.Image:
         rng, size = np.random.default_rng(seed), self.size
@@ -55,10 +68,14 @@ class ToyGenerator:
 
 
 class ToyTransfer:
-    """Blends source, reference and the seed's noise. With `die_after`, is killed after so many batches."""
+    """Blends source, reference and the seed's noise. With `die_after`, is killed after so many batches.
 
-    def __init__(self, size: int = 32, delay: float = 0.0, die_after: int = 0):
+    With `leaky`, every fourth seed yields the reference itself.
+    """
+
+    def __init__(self, size: int = 32, delay: float = 0.0, die_after: int = 0, leaky: bool = False):
         self.size, self.delay, self.die_after, self.calls = size, delay, die_after, 0
+        self.leaky = leaky
 
     def transfer(
         self, sources: Sequence[Image.Image], references: Sequence[Image.Image], seeds: Sequence[int]
@@ -70,6 +87,9 @@ class ToyTransfer:
         side = (self.size, self.size)
         made = []
         for source, reference, seed in zip(sources, references, seeds, strict=True):
+            if self.leaky and seed % 4 == 0:
+                made.append(reference.resize(side))
+                continue
             noise = np.random.default_rng(seed).integers(0, 40, (*side, 3))
             mixed = 0.6 * np.asarray(source.resize(side)) + 0.25 * np.asarray(reference.resize(side)) + noise
             made.append(Image.fromarray(mixed.clip(0, 255).astype(np.uint8)))

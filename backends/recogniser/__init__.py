@@ -1,0 +1,57 @@
+"""Face encoder from a folder that `facesyn train recogniser` saved. Knows the classes of facesyn's own networks."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from facesyn.errors import UsageError
+
+CROPS = ("facesyn", "aligned")
+
+
+class RecogniserEncoder:
+    """Embeds faces with a recogniser in the diffusers folder format.
+
+    `crop` says what pictures are: `facesyn`, in facesyn's own frame, of which the inner 3/4 is looked at; `aligned`,
+    on ArcFace's five-point template already. With `flip` an embedding is the sum over a picture and its mirror image.
+    """
+
+    def __init__(self, path: str, device: str = "auto", crop: str = "facesyn", flip: bool = True):
+        from facesyn.identity.backbones import load_recogniser
+        from facesyn.models import fingerprint, resolve
+        from facesyn.tensors import choose_device
+
+        check_crop(crop)
+        folder = resolve(path, "recogniser")
+        self._device, self._crop, self._flip = choose_device(device), crop, flip
+        self._model = load_recogniser(folder).eval().to(self._device)
+        self._facts = {"backend": "recogniser", "sha256": fingerprint(folder), "crop": crop, "flip": flip}
+        self.calibration_file = Path(f"{folder}.calibration.json")
+
+    def embed(self, faces: Sequence[Image.Image]) -> np.ndarray:
+        """See `facesyn.protocols.FaceEncoder`."""
+        import torch
+
+        from facesyn.identity.alignment import SIDE, frame
+        from facesyn.tensors import to_tensor
+
+        size = 128 if self._crop == "facesyn" else SIDE
+        with torch.no_grad():
+            crops = frame(to_tensor(faces, size).to(self._device), self._crop)
+            embeddings = self._model(crops)
+            if self._flip:
+                embeddings = embeddings + self._model(crops.flip(3))
+            embeddings = torch.nn.functional.normalize(embeddings.float())
+        return np.asarray(embeddings.cpu().numpy())
+
+    def facts(self) -> Mapping[str, Any]:
+        return self._facts
+
+
+def check_crop(crop: str) -> None:
+    """Raises UsageError for a crop that there is not."""
+    if crop not in CROPS:
+        raise UsageError(f"There is no crop called {crop!r}.", hint=f"Use one of {', '.join(CROPS)}.")

@@ -1,0 +1,212 @@
+"""Source faces in rounds: attempt a of every identity still open, then one accepting pass in the plan's order.
+
+Uniqueness depends on who was accepted before, so it is decided in one process and in the plan's order; what was made
+where does not matter. A round's file is written once and whole; whoever is killed in between makes again what no file
+tells of.
+
+rounds/00.jsonl           every candidate of attempt 0: seed, figures, and the gates that refused it
+candidates/00-00003/      the faces and embeddings of attempt 0 in shard 3, kept until the dataset is finished
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facesyn.dataset.plan import PlanRow
+from facesyn.dataset.run_folder import RunFolder, write_synced
+from facesyn.gates.keeper import Keeper, figures, rejected_by
+from facesyn.gates.measures import Verdict
+from facesyn.identity.uniqueness import UniquenessIndex
+from facesyn.records import Row, Seed, format_row, read_rows, write_rows
+from facesyn.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CANDIDATES = "candidates.jsonl"
+EMBEDDINGS = "embeddings.npy"
+
+
+class Candidate(Row):
+    """A source face that was made, and what the gates said of it; accepted where `rejected_by` is empty."""
+
+    id: str
+    shard: int
+    attempt: int
+    face_seed: Seed
+    sha256: str
+    """Of the picture's file."""
+    gates: dict[str, float]
+    rejected_by: list[str]
+    nearest: str = ""
+    """The accepted person it resembles most."""
+
+
+def attempt_seed(row: PlanRow, attempt: int) -> int:
+    """The noise of a source's attempt; that of attempt 0 is the prompt's own seed, as without gates."""
+    return row.face_seed if attempt == 0 else derive_seed(row.face_seed, "generate", row.id, attempt)
+
+
+def settled(folder: RunFolder) -> list[list[Candidate]]:
+    """The candidates of every finished round."""
+    return [read_rows(file, Candidate) for file in sorted(folder.rounds.glob("[0-9]*.jsonl"))]
+
+
+def accepted(rounds: Sequence[Sequence[Candidate]]) -> dict[str, Candidate]:
+    """Identity → the candidate that became its source."""
+    return {row.id: row for candidates in rounds for row in candidates if not row.rejected_by}
+
+
+def open_rows(plan: Sequence[PlanRow], rounds: Sequence[Sequence[Candidate]]) -> list[PlanRow]:
+    """The identities that still have no source, in the plan's order."""
+    done = accepted(rounds)
+    return [row for row in plan if row.id not in done]
+
+
+def run_rounds(
+    folder: RunFolder,
+    plan: Sequence[PlanRow],
+    keeper: Keeper,
+    make: Callable[[int, Sequence[int]], None],
+) -> dict[str, Candidate]:
+    """Make and judge sources until every identity has one or its attempts are used up; returns the accepted.
+
+    `make(attempt, shards)` makes the candidates of these shards.
+    """
+    rounds = settled(folder)
+    for attempt in range(len(rounds), keeper.settings.attempts):
+        todo = open_rows(plan, rounds)
+        if not todo:
+            break
+        shards = sorted({row.shard for row in todo})
+        missing = [shard for shard in shards if not (folder.candidates(attempt, shard) / CANDIDATES).is_file()]
+        if missing:
+            make(attempt, missing)
+        made = _read(folder, attempt, shards)
+        judged = _accept(folder, todo, made, rounds, keeper)
+        write_rows(folder.rounds / f"{attempt:02d}.jsonl", judged)
+        rounds.append(judged)
+    return accepted(rounds)
+
+
+def restore(
+    folder: RunFolder,
+    chosen: Mapping[str, Candidate],
+    wanted: Sequence[str],
+    make: Callable[[int, Sequence[int]], None],
+) -> None:
+    """See that the candidates behind the `wanted` sources are there, making again what is missing or damaged."""
+    lacking: dict[int, set[int]] = {}
+    for identity in wanted:
+        row = chosen[identity]
+        file = folder.candidates(row.attempt, row.shard) / f"{identity}.png"
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != row.sha256:
+            lacking.setdefault(row.attempt, set()).add(row.shard)
+    for attempt, shards in sorted(lacking.items()):
+        make(attempt, sorted(shards))
+
+
+def publish_candidates(
+    folder: RunFolder,
+    attempt: int,
+    shard: int,
+    rows: Sequence[PlanRow],
+    pictures: Mapping[str, "Image"],
+    verdicts: Mapping[str, Sequence[Verdict]],
+    embeddings: np.ndarray | None,
+) -> None:
+    """Write the candidates of a shard; the folder appears whole or not at all."""
+    from facesyn.imaging import encode_png
+
+    target = folder.candidates(attempt, shard)
+    work = target.with_name(f".{target.name}")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    records = []
+    for row in rows:
+        data = encode_png(pictures[row.id].convert("RGB"))
+        write_synced(work / f"{row.id}.png", data)
+        records.append(
+            Candidate(
+                id=row.id,
+                shard=shard,
+                attempt=attempt,
+                face_seed=attempt_seed(row, attempt),
+                sha256=hashlib.sha256(data).hexdigest(),
+                gates=figures(verdicts[row.id]),
+                rejected_by=rejected_by(verdicts[row.id]),
+            )
+        )
+    if embeddings is not None:
+        buffer = BytesIO()
+        np.save(buffer, embeddings.astype(np.float32))
+        write_synced(work / EMBEDDINGS, buffer.getvalue())
+    write_synced(work / CANDIDATES, "".join(map(format_row, records)).encode())
+    if target.exists():
+        shutil.rmtree(target)
+    work.rename(target)
+
+
+def _read(folder: RunFolder, attempt: int, shards: Sequence[int]) -> dict[str, tuple[Candidate, np.ndarray | None]]:
+    found: dict[str, tuple[Candidate, np.ndarray | None]] = {}
+    for shard in shards:
+        place = folder.candidates(attempt, shard)
+        rows = read_rows(place / CANDIDATES, Candidate)
+        embeddings = np.load(place / EMBEDDINGS) if (place / EMBEDDINGS).is_file() else [None] * len(rows)
+        found |= {row.id: (row, embedding) for row, embedding in zip(rows, embeddings, strict=True)}
+    return found
+
+
+def _accept(
+    folder: RunFolder,
+    todo: Sequence[PlanRow],
+    made: Mapping[str, tuple[Candidate, np.ndarray | None]],
+    rounds: Sequence[Sequence[Candidate]],
+    keeper: Keeper,
+) -> list[Candidate]:
+    """The accepting pass: who passed its own gates and resembles nobody accepted before."""
+    index: UniquenessIndex | None = None
+    judged = []
+    for row in todo:
+        candidate, embedding = made[row.id]
+        if embedding is not None and "unique" in keeper.thresholds:
+            if index is None:
+                index = _known(folder, rounds, keeper, len(embedding))
+            (verdict,) = keeper.unique(index, embedding)
+            said: dict[str, Any] = {
+                "gates": candidate.gates | {verdict.gate: verdict.figure},
+                "rejected_by": candidate.rejected_by + rejected_by([verdict]),
+                "nearest": index.nearest(embedding[None])[0].name,
+            }
+            candidate = candidate.model_copy(update=said)
+            if not candidate.rejected_by:
+                index.add([row.id], embedding[None])
+        judged.append(candidate)
+    return judged
+
+
+def _known(folder: RunFolder, rounds: Sequence[Sequence[Candidate]], keeper: Keeper, dim: int) -> UniquenessIndex:
+    """The index as earlier rounds left it: strangers of the known folders, then the accepted in order."""
+    index = UniquenessIndex(dim)
+    names, embeddings = keeper.known()
+    if names:
+        index.add(names, np.stack(embeddings))
+    for candidates in rounds:
+        shards = sorted({row.shard for row in candidates})
+        made = _read(folder, candidates[0].attempt, shards) if candidates else {}
+        for row in candidates:
+            embedding = made[row.id][1]
+            if not row.rejected_by and embedding is not None:
+                index.add([row.id], embedding[None])
+    return index
+
+
+def clear(folder: RunFolder) -> None:
+    """Remove the candidates of a finished dataset; the rounds still tell how to make them again."""
+    place: Path = folder.path / "candidates"
+    shutil.rmtree(place, ignore_errors=True)

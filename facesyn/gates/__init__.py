@@ -1,0 +1,1 @@
+"""What enters a dataset: measured figures, limits, verdicts. Called by stages and builds; knows nothing of them."""

@@ -1,0 +1,1 @@
+"""Training recognisers on folders of people, by protocols that make datasets comparable. Knows no generator."""
