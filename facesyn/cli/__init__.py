@@ -15,6 +15,7 @@ from facesyn.cli import (
     dataset,
     doctor,
     evaluate,
+    evaluate_models,
     generate,
     models,
     prompts,
@@ -55,6 +56,7 @@ app.command()(transfer.transfer)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(references.app, name="references")
 app.command()(train.train)
+evaluate.app.command()(evaluate_models.models)
 app.add_typer(evaluate.app, name="evaluate")
 app.command()(calibrate.calibrate)
 app.add_typer(backends.app, name="backends")

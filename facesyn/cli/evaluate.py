@@ -23,6 +23,9 @@ def evaluate() -> None:
 @app.command()
 def transfer(
     data: Annotated[Path, typer.Option("--data", help="Folder of shards of rendered faces the model never saw.")],
+    training: Annotated[
+        Path | None, typer.Option("--training", help="Shards it learned from: how far looking them up would come.")
+    ] = None,
     model: Annotated[
         str, typer.Option("--model", envvar="FACESYN_ATD_MODEL", help="mini, or a folder of an ATD model.")
     ] = "mini",
@@ -43,8 +46,6 @@ def transfer(
 
     Example: facesyn evaluate transfer --data held-out-renders --sheet transfer.png
     """
-    import dataclasses
-
     from facesyn import registry
     from facesyn.evaluation.transfer import evaluate_transfer
     from facesyn.identity.networks import Landmarker
@@ -55,47 +56,46 @@ def transfer(
     from facesyn.rendered import read_shards
 
     faces = read_shards(data)
+    known = None if training is None else read_shards(training)
     options = {"model": model, "device": device, "steps": steps, "identity_scale": identity_scale}
     network = registry.create(registry.Role.TRANSFER, "diffusers", options | {"style_scale": style_scale})
     without = registry.create(registry.Role.TRANSFER, "diffusers", options | {"style_scale": 0.0})
     judge = registry.create(registry.Role.ENCODER, "mini", {"device": device})
     landmarker = Landmarker.from_pretrained(resolve("mini", "landmarker"), local_files_only=True).eval()
     with out.progress("evaluate", pairs) as advance:
-        figures = evaluate_transfer(network, without, judge, landmarker, faces, count=pairs, seed=seed, advance=advance)
+        figures = evaluate_transfer(
+            network, without, judge, landmarker, faces, known, count=pairs, seed=seed, advance=advance
+        )
     if sheet is not None:
         shown = [
             [picture for row in figures.examples[i : i + 3] for picture in row]
             for i in range(0, len(figures.examples), 3)
         ]
         write_bytes(sheet, encode_png(contact_sheet([("", row) for row in shown])))
-    values = {
-        field.name: getattr(figures, field.name) for field in dataclasses.fields(figures) if field.name != "examples"
-    }
+    values = figures.as_dict()
     if json:
         out.json(values)
         return
-    rows = [
-        (
-            name,
-            *(f"{values[key][measure]:.3f}" for measure in ("ssim", "difference", "face_ssim", "face_difference")),
-        )
-        for name, key in (
-            ("model", "model"),
-            ("style off", "style_off"),
-            ("copied reference", "copied_reference"),
-        )
-    ]
-    out.table(("", "SSIM", "difference /255", "face SSIM", "face difference /255"), rows)
     out.table(
-        ("measure", "value"),
-        [
-            ("pairs", figures.pairs),
-            ("yaw correlation", f"{figures.yaw_correlation:.3f}"),
-            ("yaw error (degrees)", f"{figures.yaw_error:.1f}"),
-            ("nearer to source than to reference", f"{figures.nearer_to_source:.1%}"),
-            ("above the 1 % FMR threshold", f"{figures.above_threshold:.1%}"),
-        ],
+        ("pictures against the truth", "SSIM", "difference /255", "face SSIM", "face difference /255"),
+        [(name.replace("_", " "), *map(interval, found.values())) for name, found in values["pictures"].items()],
     )
+    out.table(("measure", "value"), transfer_rows(values))
+
+
+def transfer_rows(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """The single figures of a transfer, as rows of a table."""
+    return [
+        ("pairs", str(values["pairs"])),
+        ("yaw correlation", f"{values['yaw_correlation']:.3f}"),
+        ("yaw error (degrees)", f"{values['yaw_error']:.1f}"),
+        ("light from the side, correlation", f"{values['light_correlation']['side']:.3f}"),
+        ("light from above, correlation", f"{values['light_correlation']['height']:.3f}"),
+        ("background colour, correlation", f"{values['background_correlation']:.3f}"),
+        ("nearer to source than to reference", interval(values["nearer_to_source"])),
+        ("above the 1 % FMR threshold", interval(values["above_threshold"])),
+        ("more like the reference's person than the truth is", interval(values["leakage"])),
+    ]
 
 
 @app.command()
@@ -261,21 +261,21 @@ def _dataset_rows(report: dict[str, Any]) -> list[list[str]]:
             column[f"{key}: χ² (p)"] = f"{found['chi_squared']:.2f} ({found['p']:.3f})"
         for key, found in values.get("agreement", {}).items():
             column[f"{key}: agreement"] = f"{found['agreement']:.1%}"
-        column |= {name: _interval(found) for name, found in values["pictures"].items()}
+        column |= {name: interval(found) for name, found in values["pictures"].items()}
         for spec, found in values["encoders"].items():
             for fmr, points in found["uniqueness"].items():
                 column[f"{spec}: kept at {fmr}"] = f"{points[-1]['kept']} of {points[-1]['people']}"
             for fmr, interval in found["consistency"].items():
-                column[f"{spec}: consistency at {fmr}"] = _interval(interval)
+                column[f"{spec}: consistency at {fmr}"] = interval(interval)
             for name in ("eer", "fdr", "fnmr_at_fmr_1e_2", "fnmr_at_fmr_1e_3", "diversity"):
                 if name in found:
-                    column[f"{spec}: {name}"] = _interval(found[name])
+                    column[f"{spec}: {name}"] = interval(found[name])
         columns.append(column)
     names = list(dict.fromkeys(name for column in columns for name in column))
     return [[name, *(column.get(name, "–") for column in columns)] for name in names]
 
 
-def _interval(found: dict[str, float]) -> str:
+def interval(found: dict[str, float]) -> str:
     return f"{found['value']:.4g} ({found['low']:.4g}–{found['high']:.4g})"
 
 

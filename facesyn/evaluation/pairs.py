@@ -111,3 +111,14 @@ def bootstrap(
     spread = [float(of(values[rng.integers(0, len(values), len(values))])) for _ in range(resamples)]
     low, high = np.quantile(spread, (0.025, 0.975))
     return Interval(float(of(values)), float(low), float(high))
+
+
+def by_person(values: np.ndarray, identities: np.ndarray, resamples: int = 1000, seed: int = 0) -> Interval:
+    """The mean of one value per picture, with the interval of resampling people with all their pictures."""
+    _, person = np.unique(identities, return_inverse=True)
+    totals, counts = np.bincount(person, np.asarray(values, float)), np.bincount(person)
+    rng = np.random.default_rng(seed)
+    draws = (rng.integers(0, len(counts), len(counts)) for _ in range(resamples))
+    spread = [totals[draw].sum() / counts[draw].sum() for draw in draws]
+    low, high = np.quantile(spread, (0.025, 0.975))
+    return Interval(float(totals.sum() / counts.sum()), float(low), float(high))

@@ -1,13 +1,17 @@
 """How close a transfer comes to the true picture, where a renderer can show the truth. Works on tensors of pictures."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from facesyn.evaluation.measures import ssim_map
+from facesyn.evaluation.pairs import Interval, by_person
 from facesyn.evaluation.verification import genuine_impostor, threshold_at_fmr
 from facesyn.identity.networks import Landmarker
 from facesyn.protocols import AttributeTransfer, FaceEncoder
@@ -17,20 +21,31 @@ from facesyn.tensors import to_tensor
 
 @dataclass(frozen=True)
 class TransferFigures:
-    """Figures over the same `pairs`; each of the first three has ssim, difference, face_ssim and face_difference.
-
-    `nearer_to_source` and `above_threshold` are shares of outputs; `examples` show source, reference, output, truth.
-    """
+    """Figures over the same `pairs`, intervals from resampling the people shown."""
 
     pairs: int
-    model: dict[str, float]
-    style_off: dict[str, float]
-    copied_reference: dict[str, float]
+    pictures: dict[str, dict[str, Interval]]
+    """ssim, difference, face_ssim and face_difference to the true picture: of the `model`, with its `style off`, of the
+    `copied reference`, and of the `nearest training` picture, where those are at hand.
+    """
     yaw_correlation: float
     yaw_error: float
-    nearer_to_source: float
-    above_threshold: float
+    light_correlation: dict[str, float]
+    """Of output and truth: which side, and which end, of the face is how much brighter."""
+    background_correlation: float
+    """Of output and truth: the upper corners' colour, in the channel where it is lowest."""
+    nearer_to_source: Interval
+    above_threshold: Interval
+    leakage: Interval
+    """By how much outputs are more like the reference's person than the true picture is, in cosines."""
     examples: list[list[Image.Image]]
+    """Rows of source, reference, output, truth."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything but the examples; intervals as value, low and high."""
+        found = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "examples"}
+        plain: dict[str, Any] = json.loads(json.dumps(found, default=Interval.as_dict))
+        return plain
 
 
 def face_boxes(landmarks: np.ndarray, size: int) -> list[tuple[int, int, int, int]]:
@@ -58,10 +73,57 @@ def picture_and_face(output: torch.Tensor, target: torch.Tensor, landmarks: np.n
     return torch.tensor(rows)
 
 
+MEASURES = ("ssim", "difference", "face_ssim", "face_difference")
+
+
 def compare_pictures(output: torch.Tensor, target: torch.Tensor, landmarks: np.ndarray) -> dict[str, float]:
     """Means of `picture_and_face` by name."""
     mean = picture_and_face(output, target, landmarks).mean(0)
-    return dict(zip(("ssim", "difference", "face_ssim", "face_difference"), map(float, mean), strict=True))
+    return dict(zip(MEASURES, map(float, mean), strict=True))
+
+
+def light_of(pictures: torch.Tensor, landmarks: np.ndarray) -> np.ndarray:
+    """(n, 2): by what share of both together the face's left half is brighter than its right, and its upper than its
+    lower; `pictures` (n, 3, h, w) in [-1, 1].
+    """
+    luma = (pictures.float() + 1).mean(1).numpy()
+    rows = []
+    for picture, (x0, y0, x1, y1) in zip(luma, face_boxes(landmarks, pictures.shape[-1]), strict=True):
+        face = picture[y0:y1, x0:x1]
+        middle_y, middle_x = face.shape[0] // 2, face.shape[1] // 2
+        left, right = face[:, :middle_x].mean(), face[:, middle_x:].mean()
+        top, bottom = face[:middle_y].mean(), face[middle_y:].mean()
+        rows.append([(left - right) / (left + right), (top - bottom) / (top + bottom)])
+    return np.array(rows)
+
+
+def background_of(pictures: torch.Tensor) -> np.ndarray:
+    """(n, 3): mean colour of the two upper corners, a tenth of the side each."""
+    side = pictures.shape[-1] // 10
+    return torch.cat([pictures[:, :, :side, :side], pictures[:, :, :side, -side:]], 3).float().mean((2, 3)).numpy()
+
+
+def nearest_of_cell(truth: torch.Tensor, cells: list[tuple[str, ...]], training: RenderedFaces) -> torch.Tensor:
+    """For every true picture (n, 3, h, w) the training picture of its cell that differs least from it at 16 × 16."""
+    small = F.adaptive_avg_pool2d(truth.float(), 16).flatten(1)
+    members: dict[tuple[str, ...], list[int]] = {}
+    for index, label in enumerate(training.labels):
+        members.setdefault(cell_of(label), []).append(index)
+    chosen = [0] * len(cells)
+    for cell in set(cells):
+        wanted = [n for n, other in enumerate(cells) if other == cell]
+        pool = members[cell]
+        gallery = torch.cat(
+            [F.adaptive_avg_pool2d(training.batch(pool[i : i + 256]), 16).flatten(1) for i in range(0, len(pool), 256)]
+        )
+        for n, best in zip(wanted, torch.cdist(small[wanted], gallery, p=1).argmin(1).tolist(), strict=True):
+            chosen[n] = pool[best]
+    return training.batch(chosen)
+
+
+def cell_of(label: Mapping[str, Any]) -> tuple[str, ...]:
+    """Ethnicity, gender and age interval of a rendered face."""
+    return label["ethnicity"], label["gender"], label["age_interval"]
 
 
 def evaluate_transfer(
@@ -70,6 +132,7 @@ def evaluate_transfer(
     encoder: FaceEncoder,
     landmarker: Landmarker,
     faces: RenderedFaces,
+    training: RenderedFaces | None = None,
     *,
     count: int,
     batch_size: int = 8,
@@ -80,7 +143,8 @@ def evaluate_transfer(
 
     `without_style` is the same model with its style switched off. The pairs are spread evenly over the styles, the
     reference drawn by `seed`; each of the three rows of figures is over the same pairs. Similarities are judged by
-    `encoder`, whose threshold at a false match rate of 1 % is taken from all pairs of `faces`.
+    `encoder`, whose threshold at a false match rate of 1 % is taken from all pairs of `faces`. With `training`, what
+    the model learned from, it is also told how far looking up the best training picture would have come.
     """
     pairs = StylePairs.of(faces)
     rng = np.random.default_rng(seed)
@@ -102,25 +166,48 @@ def evaluate_transfer(
     truth = faces.batch(target)
     output = to_tensor(made["with"], size)
     landmarks = np.array([faces.labels[i]["landmarks"] for i in target])
+    people = np.array([faces.labels[i]["identity"] for i in target])
+
+    def compared(pictures: torch.Tensor) -> dict[str, Interval]:
+        columns = picture_and_face(pictures, truth, landmarks).T.numpy()
+        return {name: by_person(column, people) for name, column in zip(MEASURES, columns, strict=True)}
+
     with torch.no_grad():
         yaw = torch.cat([landmarker(part)[1][:, 0] for part in output.split(64)]).numpy()
     asked_yaw = np.array([faces.labels[i]["yaw"] for i in reference])
+    light, true_light = light_of(output, landmarks), light_of(truth, landmarks)
+    colour, true_colour = background_of(output), background_of(truth)
+    beside = {
+        "model": output,
+        "style off": to_tensor(made["without"], size),
+        "copied reference": faces.batch(reference),
+    }
+    if training is not None:
+        beside["nearest training"] = nearest_of_cell(truth, [cell_of(faces.labels[i]) for i in target], training)
 
     embeddings = np.concatenate([encoder.embed(pictures[i : i + 64]) for i in range(0, len(pictures), 64)])
     _, impostor = genuine_impostor(embeddings, np.array([label["identity"] for label in faces.labels]))
     outputs = np.concatenate([encoder.embed(made["with"][i : i + 64]) for i in range(0, len(picks), 64)])
     to_source, to_reference = ((outputs * embeddings[other]).sum(1) for other in (source, reference))
+    truly = (embeddings[target] * embeddings[reference]).sum(1)
     return TransferFigures(
         pairs=len(picks),
-        model=compare_pictures(output, truth, landmarks),
-        style_off=compare_pictures(to_tensor(made["without"], size), truth, landmarks),
-        copied_reference=compare_pictures(faces.batch(reference), truth, landmarks),
-        yaw_correlation=float(np.corrcoef(yaw, asked_yaw)[0, 1]),
+        pictures={name: compared(pictures) for name, pictures in beside.items()},
+        yaw_correlation=_correlation(yaw, asked_yaw),
         yaw_error=float(np.abs(yaw - asked_yaw).mean()),
-        nearer_to_source=float((to_source > to_reference).mean()),
-        above_threshold=float((to_source > threshold_at_fmr(impostor, 0.01)).mean()),
+        light_correlation={
+            name: _correlation(light[:, axis], true_light[:, axis]) for axis, name in enumerate(("side", "height"))
+        },
+        background_correlation=min(_correlation(colour[:, c], true_colour[:, c]) for c in range(3)),
+        nearer_to_source=by_person(to_source > to_reference, people),
+        above_threshold=by_person(to_source > threshold_at_fmr(impostor, 0.01), people),
+        leakage=by_person(to_reference - truly, people),
         examples=[
             [pictures[source[i]], pictures[reference[i]], made["with"][i], pictures[target[i]]]
             for i in np.linspace(0, len(picks) - 1, min(24, len(picks))).astype(int)
         ],
     )
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(a, b)[0, 1])
