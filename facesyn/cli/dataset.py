@@ -26,6 +26,12 @@ def build(
         int | None, typer.Option(min=1, help="Transferred images per person, instead of the recipe's.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run, instead of the recipe's.")] = None,
+    references: Annotated[
+        str | None, typer.Option(help="Style references, instead of the recipe's: a folder of images or a bundle.")
+    ] = None,
+    edges: Annotated[
+        str | None, typer.Option(help="Edge maps, instead of the recipe's: a folder of images or a bundle.")
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -52,7 +58,7 @@ def build(
 
     if not str(output).strip():
         raise UsageError("The output folder has no name.", hint="Give one, as in -o people.")
-    resolved = load_recipe(recipe).scaled(identities, images, seed)
+    resolved = load_recipe(recipe).scaled(identities, images, seed).with_banks(references, edges)
     if no_gates:
         resolved = resolved.model_copy(update={"gates": resolved.gates.model_copy(update={"enabled": False})})
     if dry_run:

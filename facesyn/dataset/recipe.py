@@ -141,6 +141,12 @@ class Recipe(_Table):
             f"Recipe {self.name}",
         )
 
+    def with_banks(self, references: str | None = None, edges: str | None = None) -> "Recipe":
+        """The recipe with other style references or edge maps: a folder of pictures, or a bundle that ships them."""
+        transfer = self.transfer if references is None else self.transfer.model_copy(update={"references": references})
+        generate = self.generate if edges is None else self.generate.model_copy(update={"edges": edges})
+        return self.model_copy(update={"transfer": transfer, "generate": generate})
+
 
 def built_in() -> list[str]:
     """Names of the recipes that come with facesyn."""

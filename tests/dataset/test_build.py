@@ -237,6 +237,27 @@ def test_mistakes_are_one_sentence_and_leave_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_banks_on_the_command_line_take_the_place_of_the_recipes(toy: Toy, hashes: Hashes, tmp_path: Path) -> None:
+    edges, styles = shutil.copytree(toy.edges, tmp_path / "edges"), tmp_path / "styles"
+    styles.mkdir()
+    Image.new("RGB", (40, 40), "red").save(styles / "only.png")
+    banks = ("--references", styles, "--edges", edges)
+    result = toy.build(tmp_path / "flags", "--identities", 2, *banks)
+    assert result.returncode == 0, result.stderr
+    images = rows(tmp_path / "flags" / "images" / "metadata.jsonl")
+    assert len(images) == 6 and {row["reference"] for row in images} == {"only.png"}
+    recipe = tmp_path / "flags" / "recipe.toml"
+    assert toy.build(tmp_path / "recipe", recipe=recipe).returncode == 0
+    assert hashes(tmp_path / "recipe") == hashes(tmp_path / "flags")
+
+
+def test_a_bank_that_is_not_there_is_named(refused: Run, tmp_path: Path) -> None:
+    for part in ("references", "edges"):
+        result = refused(tmp_path / "out", f"--{part}", "nowhere")
+        assert result.exit_code == 2 and f"no folder nowhere to take {part} from" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_corrupt_reference_is_named_and_leaves_nothing(toy: Toy, refused: Run, tmp_path: Path) -> None:
     references = shutil.copytree(toy.references, tmp_path / "references")
     corrupt = references / "style5.png"

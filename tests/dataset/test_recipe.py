@@ -41,6 +41,15 @@ def test_scaling_keeps_the_shape_of_a_long_tail() -> None:
     assert recipe.scaled(images=20).image_total == 2_000
 
 
+def test_other_banks_change_nothing_else() -> None:
+    recipe = load_recipe("syn-mpie")
+    assert recipe.with_banks() == recipe
+    rendered = recipe.with_banks("styles", "styles/edges")
+    assert differences(recipe.model_dump(), rendered.model_dump()) == ["generate.edges", "transfer.references"]
+    assert (rendered.transfer.references, rendered.generate.edges) == ("styles", "styles/edges")
+    assert parse_recipe(format_recipe(rendered), "again") == rendered
+
+
 def test_scaling_below_the_minimum_is_refused() -> None:
     with pytest.raises(UsageError, match="too few for 100 identities"):
         load_recipe("syn-ms1m").scaled(identities=100, images=5)
