@@ -298,15 +298,16 @@ class Materials:
         style, seed = seen.scene.style, seen.scene.identity.noise
         fur, beard = _setting(seen.surface, "fur", Fur), _setting(seen.surface, "where", str) == "beard"
         if beard:
-            mask = seen.values[0] * (0.75 + 0.5 * self._noise.cells(seen.rest * 52, 11))
+            grown = seen.values[0]
+            mask = grown * (0.75 + 0.5 * self._noise.cells(seen.rest * 52, 11))
             rgb, frequency = linear(style.hair.rgb) * style.beard.shade**2.2, 105.0
         else:
-            mask = self._scalp_density(seen)
+            grown, mask = self._scalp_density(seen)
             rgb, frequency = linear(style.hair.rgb), 85.0
         turn = torch.as_tensor(seen.scene.turn, dtype=torch.float32, device=seen.normal.device)
         normal = unit(seen.normal)
-        slant = dot(normal, seen.view).clamp(min=0.25)
-        sideways = normal - seen.view / slant  # per unit of depth below the shell
+        slant = dot(normal, seen.view)
+        sideways = normal - seen.view / slant.clamp(min=0.25)  # per unit of depth below the shell
         drift = turn.T @ sideways
         length = seen.values[2]
         steps = 8
@@ -336,22 +337,25 @@ class Materials:
             seen.shadow(0.012),
             style.hair.gloss * 0.5,
         )
-        # Rays that meet no hair still meet the roots of some, smaller than a sample.
+        # Rays that meet no hair still meet the roots of some, smaller than a sample. Where they do not lead to the skin
+        # but along it, or come from within the shell, more hair lies behind its thin edge.
         roots = 0.93 * smoothstep(0.05, 0.4, mask)
-        opacity = torch.where(missed, roots, 1.0)
+        behind = smoothstep(0.45, 0.2, slant) * (grown > 0)
+        opacity = torch.where(missed, torch.maximum(roots, behind), 1.0)
         return Look(colour, opacity, torch.full_like(seen.samples.pixel, BEARD if beard else HAIR))
 
-    def _scalp_density(self, seen: Seen) -> torch.Tensor:
-        """(n,): how densely hair grows, with a ragged hairline that may lie further back."""
+    def _scalp_density(self, seen: Seen) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where hair may grow (n,), and how densely it does (n,), with a ragged hairline that may lie further back."""
         assert seen.values is not None
-        mask = seen.values[1]
-        ragged = 0.45 * (self._noise.smooth(seen.rest * 11, seen.scene.identity.noise) - 0.5) * (1 - mask) * 2
-        mask = smoothstep(0.15, 0.95, mask + ragged * (mask >= 0.02))
+        grown = seen.values[1]
+        ragged = 0.45 * (self._noise.smooth(seen.rest * 11, seen.scene.identity.noise) - 0.5) * (1 - grown) * 2
+        mask = smoothstep(0.15, 0.95, grown + ragged * (grown >= 0.02))
         hairline = seen.scene.style.hair.hairline
         if hairline is not None:
             x, y, z = seen.rest
-            mask = mask * smoothstep(hairline, hairline + 0.14, z * -0.55 + x.abs() * 0.25 + (8.3 - y) * 0.55)
-        return mask
+            behind = smoothstep(hairline, hairline + 0.14, z * -0.55 + x.abs() * 0.25 + (8.3 - y) * 0.55)
+            grown, mask = grown * behind, mask * behind
+        return grown, mask
 
     def _flow(self, seen: Seen, at: torch.Tensor | slice = slice(None)) -> torch.Tensor:
         """(3, n): hair is combed away from the crown, and falls."""

@@ -14,9 +14,12 @@ from facesyn.errors import AssetError, UsageError
 from facesyn.imaging import load_edge_map
 from facesyn.references.assets import find_assets
 from facesyn.references.edges import shape_of, spread_evenly
+from facesyn.references.grooming import Fur
+from facesyn.references.materials import KINDS
 from facesyn.references.photographer import Equipment, Photographer
 from facesyn.references.plans import Order
 from facesyn.references.stream import ReferenceStream
+from facesyn.references.styles import Pose, reference_style
 from facesyn.training.captions import attributes_of
 
 Run = Any
@@ -139,6 +142,25 @@ def test_the_grid_holds_every_camera_flash_and_expression_once(assets: Path, ren
     assert (labels["yaw"], labels["pitch"], labels["camera"]) == (-75.0, 0.0, "01_0")
     towards = labels["light"]["directions"][0]  # the frontal flash stands still while the camera walks round
     assert towards == pytest.approx([-np.sin(np.radians(75)), 0, np.cos(np.radians(75))], abs=0.01)
+
+
+def test_long_cropped_hair_has_no_holes(photographer: Photographer) -> None:
+    """Its shell is thin where it ends, above the ears, but one does not look through it to what is behind the head."""
+    from dataclasses import replace
+
+    from scipy.ndimage import binary_dilation, label
+
+    who = photographer.planner.identity(0)
+    plain = reference_style(who)
+    hair = replace(plain.hair, cut="crop", mesh=None, hairline=None, fur=Fur(length=0.24, density=0.95))
+    for yaw in (0, 20, -60):
+        style = replace(plain, hair=hair, pose=Pose(yaw))
+        exposure = photographer._studio.expose(photographer._poser.scene(who, style), 256, geometry=True)
+        assert exposure.geometry is not None
+        areas, _ = label(exposure.rgba[..., 3] < 0.5)
+        outside = np.concatenate([areas[0], areas[-1], areas[:, 0], areas[:, -1]])
+        holes = (areas > 0) & ~np.isin(areas, outside)
+        assert not (binary_dilation(holes) & (exposure.geometry.kind == KINDS.index("hair"))).any()
 
 
 def test_streams_do_not_depend_on_the_number_of_workers(assets: Path, renderer: object) -> None:
