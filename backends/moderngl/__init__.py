@@ -60,10 +60,19 @@ class ModernGLRenderer:
         self, positions: torch.Tensor, triangles: torch.Tensor, matrix: torch.Tensor, size: int, layers: int = 1
     ) -> Layers:
         """See `facesyn.protocols.Renderer`. Later layers are peeled off one by one (Everitt 2001)."""
-        import moderngl
-
         if len(triangles) > _MOST_TRIANGLES:
             raise BackendError(f"{len(triangles):,} triangles are more than can be told apart ({_MOST_TRIANGLES:,}).")
+        with self._gl:  # the current context is whichever was made last
+            found = self._drawn(positions, triangles, matrix, size, layers)
+        seen = torch.from_numpy(found)
+        return Layers(seen[..., 0].long(), seen[..., 1].contiguous())
+
+    def _drawn(
+        self, positions: torch.Tensor, triangles: torch.Tensor, matrix: torch.Tensor, size: int, layers: int
+    ) -> np.ndarray:
+        """(layers, size, size, 2): triangle and depth."""
+        import moderngl
+
         targets = self._target(size)
         vertices = self._gl.buffer(np.ascontiguousarray(positions.numpy(), np.float32).tobytes())
         indices = self._gl.buffer(np.ascontiguousarray(triangles.numpy(), np.int32).tobytes())
@@ -88,8 +97,7 @@ class ModernGLRenderer:
                 break
         vertices.release()
         indices.release()
-        seen = torch.from_numpy(found)
-        return Layers(seen[..., 0].long(), seen[..., 1].contiguous())
+        return found
 
     def _target(self, size: int) -> list[tuple[Any, Any]]:
         """Two textures of (triangle, depth) to take turns in, with their framebuffers."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from facesyn import registry
 from facesyn.references.photographer import Equipment, Photographer
@@ -22,6 +23,17 @@ def available(name: str) -> Any:
 class TestModernGL(RendererContract):
     def make(self) -> Any:
         return available("moderngl")
+
+
+def test_renderers_do_not_draw_into_each_others_context() -> None:
+    positions = torch.tensor([[-0.8, -0.8, 0.0], [0.8, -0.8, 0.0], [0.0, 0.8, 0.0]])
+    triangle, camera = torch.tensor([[0, 1, 2]]), torch.diag(torch.tensor([1.0, 1.0, -1.0, 1.0]))
+    first = available("moderngl")
+    expected = {size: available("moderngl").rasterise(positions, triangle, camera, size) for size in (32, 48)}
+    for size, layers in expected.items():
+        found = first.rasterise(positions, triangle, camera, size)
+        assert (found.triangle == layers.triangle).all() and (found.depth == layers.depth).all()
+        assert (found.triangle == 0).any()
 
 
 class TestPyTorch3D(RendererContract):
