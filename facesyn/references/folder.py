@@ -18,7 +18,7 @@ from facesyn.errors import RunError, UsageError
 from facesyn.imaging import COMPUTED
 from facesyn.records import EdgeRow, RenderedRow, write_bytes
 from facesyn.references.edges import HIGH, LOW, edge_map
-from facesyn.references.materials import KINDS
+from facesyn.references.looks import KINDS
 from facesyn.references.photographer import Rendered
 from facesyn.references.plans import Shot
 from facesyn.references.studio import Geometry
@@ -124,5 +124,6 @@ _PALETTE = (
     (200, 60, 80),
     (90, 150, 90),
     (160, 160, 170),
+    (200, 170, 60),
 )
 """Colours of `KINDS`, for people who open a map."""

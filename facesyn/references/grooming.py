@@ -1,4 +1,4 @@
-"""What people change about themselves: hair, beard, make-up, glasses. Part of a style, sampled apart from identity."""
+"""What people change about themselves, from hair to hats. Part of a style, sampled apart from identity."""
 
 from dataclasses import dataclass, replace
 
@@ -146,6 +146,21 @@ class Glasses:
     lens_opacity: float
 
 
+@dataclass(frozen=True)
+class Hat:
+    """Sizes in decimetres: `rise` of the rim over its usual place, `loose` room over the skull, length of the `brim`.
+
+    `accent` is the colour of the brim, or of the cuff where there is none.
+    """
+
+    word: str
+    rgb: Rgb
+    accent: Rgb
+    rise: float
+    loose: float
+    brim: float
+
+
 def pick(rng: np.random.Generator, table: dict[str, float]) -> str:
     """A key, with probability in proportion to its value."""
     weights = np.array(list(table.values()), float)
@@ -254,3 +269,17 @@ def sample_glasses(rng: np.random.Generator) -> Glasses | None:
         tint=(keep, keep * u(0.9, 1.0), keep * u(0.7, 1.0)),
         lens_opacity=u(0.85, 0.97) if dark else 0.06,
     )
+
+
+def sample_hat(rng: np.random.Generator) -> Hat | None:
+    """Nothing for most, a beanie or a cap for some."""
+    u = rng.uniform
+    if rng.random() < 0.92:
+        return None
+    grey, hue = u(15, 120), u(0, 2 * np.pi)
+    r, g, b = (grey * (1 + u(0, 0.7) * np.cos(hue + np.array([0.0, 2.1, 4.2])))).clip(8, 235).tolist()
+    rgb: Rgb = (r, g, b)
+    accent = rgb if rng.random() < 0.6 else blend(rgb, (225, 222, 215), u(0.3, 0.9))
+    if rng.random() < 0.5:
+        return Hat("beanie", rgb, accent, rise=u(-0.08, 0.06), loose=u(0.02, 0.3), brim=0.0)
+    return Hat("cap", rgb, accent, rise=u(-0.02, 0.08), loose=u(0.06, 0.14), brim=u(0.55, 0.7))

@@ -51,6 +51,7 @@ def label(scene: Scene, size: int) -> dict[str, Any]:
         "lipstick": style.make_up.lipstick,
         "lip_amount": round(style.make_up.lip_amount, 2),
         "glasses": style.glasses.word if style.glasses else "none",
+        "hat": style.hat.word if style.hat else "none",
         "eyes": f"{identity.eye_colour} eyes",
         "eye_color": identity.eye_colour,
         "skin": f"{identity.skin.word} skin",
@@ -70,7 +71,9 @@ def caption(scene: Scene) -> str:
     beard = {"none": "", "clean-shaven": "", "stubble": " and stubble"}.get(
         style.beard.word, f" and a {style.beard.word}"
     )
-    worn = f", wearing {style.glasses.word}" if style.glasses else ""
+    things = [style.glasses.word] if style.glasses else []
+    things += [f"a {style.hat.word}"] if style.hat else []
+    worn = f", wearing {' and '.join(things)}" if things else ""
     return (
         f"a {identity.age} year old {identity.cell.ethnicity} {noun} with {style.hair.phrase}, "
         f"{identity.eye_colour} eyes, {identity.skin.word} skin{beard}{worn}"

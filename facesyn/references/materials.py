@@ -4,77 +4,34 @@ A material is a function of `Seen`, the interpolated geometry at n places, and a
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
-from facesyn.references.grooming import Fur, Glasses
-from facesyn.references.raster import Noise, Samples, Texture, smoothstep
-from facesyn.references.scene import Scene, Surface, linear
-from facesyn.references.shading import Lit, dot, matte, strands, surface, unit
+from facesyn.references.grooming import Fur, Glasses, Hat
+from facesyn.references.hats import Rim
+from facesyn.references.looks import (
+    BEARD,
+    BROWS,
+    CLOTHING,
+    EYES,
+    GLASSES,
+    HAIR,
+    HAT,
+    MOUTH,
+    SKIN,
+    Look,
+    Seen,
+    bumped,
+    facing,
+    setting,
+)
+from facesyn.references.raster import Noise, smoothstep
+from facesyn.references.scene import Surface, linear
+from facesyn.references.shading import dot, matte, strands, surface, unit
 from facesyn.references.textures import Textures
 
-KINDS = (
-    "background",
-    "skin",
-    "hair",
-    "facial hair",
-    "brows and lashes",
-    "eyes",
-    "mouth",
-    "clothing",
-    "glasses",
-)
-"""What a segmentation map's values mean, from 0."""
-BACKGROUND, SKIN, HAIR, BEARD, BROWS, EYES, MOUTH, CLOTHING, GLASSES = range(len(KINDS))
 _LUMINANCE = (0.35, 0.5, 0.15)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A surface at n places. `normal`, `view`, `position`, `rest` (3, n); `uv` (2, n), from `uv_corners` (t, 3, 2);
-    `occlusion`, `shadow` (n,).
-
-    `shadow` is the visibility of the first light; `size` is the side of the grid the places lie on.
-    """
-
-    surface: Surface
-    scene: Scene
-    lit: Lit
-    samples: Samples
-    size: int
-    position: torch.Tensor
-    normal: torch.Tensor
-    view: torch.Tensor
-    rest: torch.Tensor
-    uv: torch.Tensor
-    uv_corners: torch.Tensor
-    values: torch.Tensor | None
-    occlusion: torch.Tensor
-    shadow: Callable[[float], torch.Tensor]
-
-    def texel(self, texture: Texture) -> torch.Tensor:
-        """(channels, n) of a texture, in the resolution that suits the picture's."""
-        return texture.lookup(self.uv, texture.level_for(self.samples, self.uv_corners))
-
-    def constant(self, *values: float) -> torch.Tensor:
-        """(c, 1), to be broadcast over the places."""
-        return torch.tensor(values, dtype=torch.float32, device=self.normal.device)[:, None]
-
-    def full(self, value: float) -> torch.Tensor:
-        """(n,)"""
-        return torch.full((len(self.samples),), value, device=self.normal.device)
-
-
-@dataclass(frozen=True)
-class Look:
-    """`colour` (3, n) linear RGB towards the camera, `opacity` (n,), `kind` (n,) index into `KINDS`."""
-
-    colour: torch.Tensor
-    opacity: torch.Tensor
-    kind: torch.Tensor
 
 
 class Materials:
@@ -92,6 +49,7 @@ class Materials:
             "card": self._card,
             "frame": self._frame,
             "lens": self._lens,
+            "hat": self._hat,
         }
 
     def look(self, seen: Seen) -> Look:
@@ -100,7 +58,7 @@ class Materials:
     def opacity(self, surface: Surface, uv: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
         """(n,) of textured cards alone, to let light through to shadows."""
         alpha = self._textures.colour(surface.texture).lookup(uv, 1)[3]
-        return torch.where(_trimmed(rest, _setting(surface, "trim", float), None), 0, alpha)
+        return torch.where(_trimmed(rest, setting(surface, "trim", float), None) | _covered(rest, surface), 0, alpha)
 
     # ----------------------------------------------------------------------------------------------- skin
 
@@ -272,7 +230,7 @@ class Materials:
         hair, seed = seen.scene.style.hair, seen.scene.identity.noise
         texel = seen.texel(self._textures.colour(seen.surface.texture))
         jitter = 0.10 * self._noise.smooth(seen.rest * seen.constant(22.0, 0.0, 22.0), seed)
-        gone = _trimmed(seen.rest, _setting(seen.surface, "trim", float), jitter)
+        gone = _trimmed(seen.rest, setting(seen.surface, "trim", float), jitter) | _covered(seen.rest, seen.surface)
         opacity = torch.where(gone, 0, ((texel[3] * 1.35 - 0.12) / 0.7).clamp(0, 1))
         at = (opacity > 0.02).nonzero()[:, 0]
         texel, rest, view = texel[:3, at], seen.rest[:, at], seen.view[:, at]
@@ -296,7 +254,7 @@ class Materials:
         """Short hair: the ray is followed from the shell inwards, through cells that are hair or not."""
         assert seen.values is not None
         style, seed = seen.scene.style, seen.scene.identity.noise
-        fur, beard = _setting(seen.surface, "fur", Fur), _setting(seen.surface, "where", str) == "beard"
+        fur, beard = setting(seen.surface, "fur", Fur), setting(seen.surface, "where", str) == "beard"
         if beard:
             grown = seen.values[0]
             mask = grown * (0.75 + 0.5 * self._noise.cells(seen.rest * 52, 11))
@@ -342,6 +300,7 @@ class Materials:
         roots = 0.93 * smoothstep(0.05, 0.4, mask)
         behind = smoothstep(0.45, 0.2, slant) * (grown > 0)
         opacity = torch.where(missed, torch.maximum(roots, behind), 1.0)
+        opacity = torch.where(_covered(seen.rest, seen.surface), 0.0, opacity)
         return Look(colour, opacity, torch.full_like(seen.samples.pixel, BEARD if beard else HAIR))
 
     def _scalp_density(self, seen: Seen) -> tuple[torch.Tensor, torch.Tensor]:
@@ -365,16 +324,16 @@ class Materials:
     def _card(self, seen: Seen) -> Look:
         """Brows and lashes."""
         alpha = seen.texel(self._textures.colour(seen.surface.texture))[3]
-        rgb = _setting(seen.surface, "rgb", np.ndarray)
+        rgb = setting(seen.surface, "rgb", np.ndarray)
         normal = facing(unit(seen.normal), seen.view)
         colour = seen.constant(*rgb.tolist()) * matte(seen.lit, normal, seen.shadow(0.02), 0.4)
-        opacity = (alpha * _setting(seen.surface, "gain", float)).clamp(0, 1)
+        opacity = (alpha * setting(seen.surface, "gain", float)).clamp(0, 1)
         return Look(colour, opacity, torch.full_like(seen.samples.pixel, BROWS))
 
-    # -------------------------------------------------------------------------------------------- glasses
+    # ----------------------------------------------------------------------------------- glasses and hats
 
     def _frame(self, seen: Seen) -> Look:
-        rgb = _setting(seen.surface, "rgb", np.ndarray)
+        rgb = setting(seen.surface, "rgb", np.ndarray)
         colour = surface(
             seen.lit,
             facing(unit(seen.normal), seen.view),
@@ -390,7 +349,7 @@ class Materials:
         return self._solid(colour, GLASSES)
 
     def _lens(self, seen: Seen) -> Look:
-        glasses = _setting(seen.surface, "glasses", Glasses)
+        glasses = setting(seen.surface, "glasses", Glasses)
         normal = facing(unit(seen.normal), seen.view)
         shine = surface(
             seen.lit,
@@ -407,6 +366,36 @@ class Materials:
         opacity = seen.full(glasses.lens_opacity)
         return Look(shine, opacity, torch.full_like(seen.samples.pixel, GLASSES))
 
+    def _hat(self, seen: Seen) -> Look:
+        """Knitted in ribs, or sewn of six panels; the brim or the cuff may be of another colour."""
+        hat = setting(seen.surface, "hat", Hat)
+        u, v = seen.uv
+        if hat.brim:
+            accent = (v < 0).float()
+            seam = (torch.sin(u * (6 * torch.pi)).abs() < 0.035) & (v > 0)
+            pattern, relief = 1 - 0.35 * seam, 0.02 * self._noise.smooth(seen.rest * 4, seen.scene.identity.noise)
+        else:
+            accent = (v < 0.26).float()
+            ribs = torch.sin(u * (2 * torch.pi * 46))
+            pattern, relief = 0.88 + 0.12 * ribs, 0.012 * ribs + 0.006 * self._noise.cells(seen.rest * 40)
+        albedo = torch.lerp(seen.constant(*linear(hat.rgb)), seen.constant(*linear(hat.accent)), accent) * pattern
+        # Little light comes from the head that a brim's lower side faces.
+        normal = facing(unit(seen.normal), seen.view)
+        occlusion = 0.45 + 0.55 * smoothstep(-0.6, 0.3, normal[1])
+        colour = surface(
+            seen.lit,
+            bumped(seen, torch.arange(len(seen.samples), device=u.device), normal, relief),
+            seen.view,
+            albedo,
+            occlusion,
+            seen.shadow(0.015),
+            seen.constant(0.15, 0.15, 0.15),
+            0.03,
+            seen.full(0.75),
+            seen.full(0.2),
+        )
+        return self._solid(colour, HAT)
+
     def _solid(self, colour: torch.Tensor, kind: int) -> Look:
         count = colour.shape[1]
         return Look(
@@ -416,42 +405,6 @@ class Materials:
         )
 
 
-def facing(normal: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
-    """Normals (3, n) turned towards the camera: cards have two sides."""
-    return torch.where(dot(normal, view) < 0, -normal, normal)
-
-
-def bumped(seen: Seen, at: torch.Tensor, normal: torch.Tensor, height: torch.Tensor) -> torch.Tensor:
-    """Normals (3, n) tilted by the slopes of `height` (n,) in decimetres, over the picture's grid: Mikkelsen (2010).
-
-    Where a neighbour in the grid is another surface, or the slope is steeper than it can be seen, it counts for less.
-    """
-    size = seen.size
-    pixel, position = seen.samples.pixel[at], seen.position[:, at]
-    slot = torch.full((size * size,), -1, dtype=torch.int64, device=normal.device)
-    own = torch.arange(len(pixel), device=normal.device)
-    span, column = seen.samples.span[at], pixel % size
-    for offset in (size + 1, size, 1, 0):
-        slot[pixel + torch.where(span == 2, offset, 0)] = own
-
-    def step(right: int, down: int) -> tuple[torch.Tensor, torch.Tensor]:
-        place = pixel + (right + size * down) * span
-        inside = (place % size >= column) & (place < size * size)
-        neighbour = slot[place.clamp(0, size * size - 1)]
-        neighbour = torch.where(inside & (neighbour >= 0), neighbour, own)
-        return position[:, neighbour] - position, height[neighbour] - height
-
-    dx, hx = step(1, 0)
-    dy, hy = step(0, 1)
-    dy, hy = -dy, -hy
-    r1, r2 = torch.linalg.cross(dy, normal, dim=0), torch.linalg.cross(normal, dx, dim=0)
-    det = dot(dx, r1)
-    slope = torch.sign(det) * (hx * r1 + hy * r2)
-    limit, steep = det.abs() * 0.8, dot(slope, slope).sqrt()
-    slope = slope * torch.where(steep > limit, limit / steep.clamp(min=1e-12), 1)
-    return torch.where(det == 0, normal, unit(det.abs() * normal - slope))
-
-
 def _trimmed(rest: torch.Tensor, trim: float, jitter: torch.Tensor | None) -> torch.Tensor:
     """(n,) bool: where a long fringe is cut, at height `trim`, to keep out of the eyes."""
     x, y, z = rest
@@ -459,7 +412,10 @@ def _trimmed(rest: torch.Tensor, trim: float, jitter: torch.Tensor | None) -> to
     return (z > 0.75) & (x.abs() < 0.66) & (y < edge) & (trim > 0)
 
 
-def _setting(surface: Surface, name: str, kind: type) -> Any:
-    value = surface.settings[name]
-    assert isinstance(value, kind), f"{surface.material}.{name} is {type(value).__name__}"
-    return value
+def _covered(rest: torch.Tensor, surface: Surface) -> torch.Tensor:
+    """(n,) bool: what hair lies under a hat."""
+    rim = surface.settings.get("rim")
+    if not isinstance(rim, Rim):
+        return torch.zeros_like(rest[0], dtype=torch.bool)
+    normal = torch.as_tensor(rim.normal, dtype=torch.float32, device=rest.device)
+    return normal @ rest > rim.height

@@ -36,8 +36,8 @@ MULTI_PIE_CAMERAS = {
 """Azimuth and elevation in degrees. Thirteen stand at head height, 15° apart; two look down as surveillance cameras
 do, how steeply is our guess. Which end of the row is on the picture's right is our reading too.
 """
-_POOL = 20
-"""Styles looked through per one that is wanted."""
+_POOL = 60
+"""Styles looked through per one that is wanted: few wear hats."""
 _GREY: tuple[float, float, float] = (118, 122, 128)
 
 

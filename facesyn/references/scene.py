@@ -8,7 +8,8 @@ import numpy as np
 
 from facesyn.references.crops import EYE_ROW, EYE_SPAN, crop_matrix
 from facesyn.references.glasses import glasses_mesh
-from facesyn.references.grooming import Fur, Rgb
+from facesyn.references.grooming import Fur, Hat, Rgb
+from facesyn.references.hats import Hatter, rim
 from facesyn.references.head import MIRROR, Head, smoothstep
 from facesyn.references.lighting import Light
 from facesyn.references.mesh import Part, incidence, vertex_normals
@@ -129,6 +130,8 @@ class Poser:
             settings = {"rgb": linear(style.glasses.rgb), "glasses": style.glasses}
             solid.append(_plain("frame", *frame, pose, settings))
             cutout.append(_plain("lens", *lenses, pose, settings))
+        if style.hat is not None:
+            solid.append(self._hat(style.hat, posed, pose))
 
         turned = pose.of_head(landmarks)
         anchor = pose.of_head(((landmarks[0] + landmarks[1]) / 2 - [0, 0, _ANCHOR])[None])[0]
@@ -271,7 +274,7 @@ class Poser:
             texture=part.name,
             occlusion=part.name,
             casts_shadow=True,
-            settings={"trim": _TRIMMED.get(hair.mesh, 0.0)},
+            settings={"trim": _TRIMMED.get(hair.mesh, 0.0), "rim": rim(style.hat) if style.hat else None},
         )
 
     def _fur(self, where: str, fur: Fur, skin: np.ndarray, normals: np.ndarray, style: Style) -> Surface:
@@ -294,8 +297,27 @@ class Poser:
             part.uvs[chosen],
             occlusion="skin",
             values=values,
-            settings={"where": where, "fur": fur},
+            settings={"where": where, "fur": fur, "rim": rim(style.hat) if style.hat else None},
         )
+
+    def _hat(self, hat: Hat, posed: np.ndarray, pose: "_Rotated") -> Surface:
+        part = self._hatter.part(hat)
+        rest = part.positions(self.head.reference)
+        positions = pose(part.positions(posed), self.head.head_weight(rest))
+        return Surface(
+            "hat",
+            positions,
+            part.normals(positions),
+            rest,
+            part.triangles,
+            part.uvs,
+            casts_shadow=True,
+            settings={"hat": hat},
+        )
+
+    @cached_property
+    def _hatter(self) -> Hatter:
+        return Hatter(self.head)
 
     @cached_property
     def _grown(self) -> dict[str, np.ndarray]:

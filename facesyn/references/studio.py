@@ -12,7 +12,8 @@ import torch.nn.functional as F
 
 from facesyn.protocols import Renderer
 from facesyn.references.head import Head
-from facesyn.references.materials import BACKGROUND, Materials, Seen
+from facesyn.references.looks import BACKGROUND, Seen
+from facesyn.references.materials import Materials
 from facesyn.references.raster import Places, Samples, locate, occupied, project
 from facesyn.references.scene import Scene, Surface
 from facesyn.references.shading import Lit, unit
@@ -34,7 +35,7 @@ _BRIGHTEST = 4.0
 class Geometry:
     """What is seen in a picture of size n.
 
-    `kind` (n, n) uint8 index into `facesyn.references.materials.KINDS`; `normal` (n, n, 3) float32 unit vectors in the
+    `kind` (n, n) uint8 index into `facesyn.references.looks.KINDS`; `normal` (n, n, 3) float32 unit vectors in the
     picture's frame; `depth` (n, n) float32 distance in decimetres along the optical axis. The last two are 0 where
     nothing is.
     """

@@ -14,6 +14,7 @@ from facesyn.references.grooming import (
     Beard,
     Glasses,
     Hair,
+    Hat,
     MakeUp,
     Rgb,
     blend,
@@ -21,6 +22,7 @@ from facesyn.references.grooming import (
     sample_beard,
     sample_glasses,
     sample_hair,
+    sample_hat,
     sample_make_up,
 )
 from facesyn.references.lighting import Light, sample_light, studio_light
@@ -40,6 +42,7 @@ FACTORS = (
     "make_up",
     "glasses",
     "quality",
+    "hat",
 )
 _BACKGROUNDS = {"plain": 0.28, "gradient": 0.24, "noise": 0.22, "shapes": 0.26}
 _NECKLINES = ((5.98, 0.28, 0.0), (6.10, 0.10, 0.0), (6.0, 0.12, 0.55), (6.22, 0.10, 0.0), (5.8, 0.35, 0.25))
@@ -121,6 +124,7 @@ class Style:
     make_up: MakeUp
     glasses: Glasses | None
     quality: Quality
+    hat: Hat | None
 
     def exchanged(self, factor: str, other: "Style") -> "Style":
         """This style with one factor of another."""
@@ -142,6 +146,7 @@ def reference_style(identity: Identity) -> Style:
         make_up=replace(identity.make_up, shine=0.7),
         glasses=None,
         quality=Quality(),
+        hat=None,
     )
 
 
@@ -173,6 +178,7 @@ class Styles:
             make_up=sample_make_up(groom, gender, age),
             glasses=sample_glasses(rng("glasses")),
             quality=sample_quality(rng("quality")),
+            hat=sample_hat(rng("hat")),
         )
 
 

@@ -14,10 +14,10 @@ from facesyn.errors import AssetError, UsageError
 from facesyn.imaging import load_edge_map
 from facesyn.references.assets import find_assets
 from facesyn.references.edges import shape_of, spread_evenly
-from facesyn.references.grooming import Fur
-from facesyn.references.materials import KINDS
+from facesyn.references.grooming import Fur, Hat
+from facesyn.references.looks import KINDS
 from facesyn.references.photographer import Equipment, Photographer
-from facesyn.references.plans import Order
+from facesyn.references.plans import Order, Shot
 from facesyn.references.stream import ReferenceStream
 from facesyn.references.styles import Pose, reference_style
 from facesyn.training.captions import attributes_of
@@ -123,7 +123,7 @@ def test_one_factor_is_exchanged_at_a_time(assets: Path, renderer: object) -> No
 
 
 def test_a_varied_factor_differs_where_it_can(assets: Path, renderer: object) -> None:
-    order = Order(identities=1, styles=3, vary=("glasses", "quality"))
+    order = Order(identities=1, styles=3, vary=("glasses", "quality", "hat"))
     photographer = Photographer(Equipment(assets, 32), order)
     who = photographer.planner.identity(0)
     plain = photographer.planner.portrait(who).style
@@ -142,6 +142,46 @@ def test_the_grid_holds_every_camera_flash_and_expression_once(assets: Path, ren
     assert (labels["yaw"], labels["pitch"], labels["camera"]) == (-75.0, 0.0, "01_0")
     towards = labels["light"]["directions"][0]  # the frontal flash stands still while the camera walks round
     assert towards == pytest.approx([-np.sin(np.radians(75)), 0, np.cos(np.radians(75))], abs=0.01)
+
+
+@pytest.mark.parametrize("brim", [0.0, 0.6])
+def test_a_hat_covers_the_hair_and_moves_nothing(photographer: Photographer, brim: float) -> None:
+    from dataclasses import replace
+
+    hat = Hat("cap" if brim else "beanie", (60, 70, 110), (200, 190, 180), rise=0.0, loose=0.1, brim=brim)
+    for number, cut in ((0, "afro01"), (1, "long01"), (2, None)):
+        who = photographer.planner.identity(number)
+        plain = reference_style(who)
+        fur = None if cut else Fur(length=0.2, density=0.95)
+        plain = replace(plain, hair=replace(plain.hair, cut=cut or "crop", mesh=cut, fur=fur), pose=Pose(20))
+        bare, worn = (photographer.take(Shot("x", who, style)) for style in (plain, replace(plain, hat=hat)))
+        moved = {name for name in bare.labels if bare.labels[name] != worn.labels[name]}
+        assert moved == {"hat", "caption"} and worn.labels["hat"] == hat.word in worn.labels["caption"]
+        scene = photographer._poser.scene(who, replace(plain, hat=hat))
+        geometry = photographer._studio.expose(scene, 64, geometry=True).geometry
+        assert geometry is not None
+        head = slice(*sorted(int(x * 64) for x in scene.landmarks[:2, 0]))  # between the eyes, from the top down
+        top = [int(column[column > 0][0]) for column in geometry.kind[:, head].T]
+        assert set(top) == {KINDS.index("hat")}
+        assert (geometry.kind == KINDS.index("hat")).sum() > 200
+
+
+def test_hats_hang_on_every_head(photographer: Photographer) -> None:
+    """No vertex of a head wider or longer than the reference comes through the crown of its hat."""
+    from scipy.spatial import cKDTree
+
+    from facesyn.references.hats import Hatter, rim
+
+    head = photographer._poser.head
+    hat = Hat("beanie", (60, 70, 110), (60, 70, 110), rise=0.0, loose=0.05, brim=0.0)
+    part, plane = Hatter(head).part(hat), rim(hat)
+    covered = head.skin.positions(head.reference) @ plane.normal > plane.height + 0.1
+    for number in range(4):
+        base = head.morph(photographer.planner.identity(number).targets)
+        crown, skin = part.positions(base), head.skin.positions(base)[covered]
+        nearest = cKDTree(crown).query(skin)[1]
+        outwards = part.normals(crown)[nearest]
+        assert ((crown[nearest] - skin) * outwards).sum(1).min() > 0
 
 
 def test_long_cropped_hair_has_no_holes(photographer: Photographer) -> None:
