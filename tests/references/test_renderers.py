@@ -1,5 +1,6 @@
 """Renderers keep their promises, and agree with each other."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,12 @@ import pytest
 import torch
 
 from facesyn import registry
+from facesyn.references.grooming import Hair
 from facesyn.references.photographer import Equipment, Photographer
 from facesyn.references.plans import Order
 from facesyn.testing import RendererContract
+
+BALD = Hair("bald", "black", (24.0, 20.0, 19.0))
 
 
 def available(name: str) -> Any:
@@ -41,16 +45,33 @@ class TestPyTorch3D(RendererContract):
         return available("pytorch3d")
 
 
-def test_pytorch3d_draws_the_same_pictures(assets: Path) -> None:
+@pytest.mark.parametrize("hair_cards", [False, True])
+def test_pytorch3d_draws_the_same_pictures(assets: Path, monkeypatch: pytest.MonkeyPatch, hair_cards: bool) -> None:
+    """Few directions of ambient occlusion, the same for both: on a CPU PyTorch3D takes minutes for all of them."""
     available("pytorch3d")
+    monkeypatch.setattr("facesyn.references.visibility._DIRECTIONS", 4)
     order = Order(identities=2, styles=2, seed=1)
-    first, second = (
+    ours, theirs = (
         Photographer(Equipment(assets, 64, renderer=name, geometry=True), order) for name in ("moderngl", "pytorch3d")
     )
     for number in range(order.identities):
-        for ours, theirs in zip(first.session(number), second.session(number), strict=True):
-            assert ours.geometry is not None and theirs.geometry is not None
-            covered, there = ours.geometry.kind > 0, theirs.geometry.kind > 0
+        who = ours.planner.identity(number)
+        for shot in ours.planner.shots(who):
+            hair = replace(shot.style.hair, mesh="short01") if hair_cards else replace(BALD, scalp=0.9)
+            worn = replace(shot, style=replace(shot.style, hair=hair))
+            first, second = ours.take(worn), theirs.take(worn)
+            assert first.geometry is not None and second.geometry is not None
+            covered, there = first.geometry.kind > 0, second.geometry.kind > 0
             assert (covered & there).sum() / (covered | there).sum() >= 0.98
-            pixels, others = (np.asarray(each.picture, float) for each in (ours, theirs))
+            pixels, others = (np.asarray(each.picture, float) for each in (first, second))
             assert np.abs(pixels - others).mean() <= 6
+
+
+def test_what_pytorch3d_draws_in_tiles_is_what_it_draws_at_once() -> None:
+    available("pytorch3d")
+    renderer = registry.create(registry.Role.RENDERER, "pytorch3d", {"device": "cpu"})
+    corners = torch.rand((40, 3, 3), generator=torch.Generator().manual_seed(4)) * torch.tensor([3.0, 3.0, 1.0]) - 1
+    corners[..., 2] += 1
+    for size in (32, 43):
+        for tiled, whole in zip(renderer._tiled(corners, size, 3), renderer._whole(corners, size, 3), strict=True):
+            assert torch.allclose(tiled, whole, atol=1e-5)
