@@ -73,7 +73,7 @@ def verify(
     if json:
         out.json({"folder": str(folder), **found.as_dict()})
     else:
-        for file, problem in found.bad:
+        for file, problem in found.bad.items():
             out.line(f"{file}: {problem}")
         checked = f"{found.images} images of {found.identities} identities, {found.format}"
         out.line(f"{folder}: {checked}: {f'{len(found.bad)} problems' if found.bad else 'all well'}")

@@ -27,21 +27,27 @@ _DATA = SUFFIXES | {".tar", ".parquet", ".rec", ".h5"}
 
 @dataclass
 class Findings:
-    """What a check found: `bad` files, each with what is wrong with it; `hashes` whether there were any to compare."""
+    """What a check found: `bad` files, each with what is wrong with it; `hashes` whether there were any to compare.
+
+    `.` stands for the dataset as a whole.
+    """
 
     format: str
     images: int = 0
     identities: int = 0
     files: int = 0
     hashes: bool = True
-    bad: list[tuple[str, str]] = field(default_factory=list)
+    bad: dict[str, str] = field(default_factory=dict)
 
     def add(self, file: str, problem: str) -> None:
-        if (file, problem) not in self.bad:
-            self.bad.append((file, problem))
+        """Note what is wrong. Of a file the first thing is enough: a missing one cannot be decoded either."""
+        if file not in self.bad:
+            self.bad[file] = problem
+        elif file == ".":
+            self.bad[file] += f" {problem}"
 
     def as_dict(self) -> dict[str, Any]:
-        bad = [{"file": file, "problem": problem} for file, problem in self.bad]
+        bad = [{"file": file, "problem": problem} for file, problem in self.bad.items()]
         return asdict(self) | {"bad": bad}
 
 
@@ -135,7 +141,7 @@ def _verify_samples(folder: Path, found: Findings, manifest: Manifest | None) ->
     for kind in ("images", "identities"):
         said, counted = getattr(manifest, kind), getattr(found, kind)
         if said != counted:
-            found.add(".", f"holds {counted} {kind}; its manifest says {said}")
+            found.add(".", f"It holds {counted} {kind}; its manifest says {said}.")
     if not found.bad and content.manifest(found.format) != manifest:
         found.add(MANIFEST, "says another digest than its rows, labels and pictures have")
 
