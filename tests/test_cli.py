@@ -29,7 +29,8 @@ def test_every_module_of_the_cli_is_a_registered_command() -> None:
 def modules_of(command: Any) -> set[str]:
     """Where the functions of a command and of those below it stand."""
     below = [modules_of(each) for each in getattr(command, "commands", {}).values()]
-    return {command.callback.__module__}.union(*below) - {"facesyn.cli"}
+    own = {command.callback.__module__} if command.callback else set()
+    return own.union(*below) - {"facesyn.cli"}
 
 
 def test_version(facesyn: Any) -> None:

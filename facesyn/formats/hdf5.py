@@ -4,7 +4,9 @@
 UTF-8, file names and rows as JSON · `classes` (identities,) UTF-8.
 """
 
+import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -44,11 +46,8 @@ class Hdf5Reader(Reader):
         with self._open() as file:
             for start in range(0, self._count, _BLOCK):
                 part = slice(start, start + _BLOCK)
-                try:
-                    images, labels = file["images"][part], file["labels"][part]
-                    names, texts = file["names"].asstr()[part], file["metadata"].asstr()[part]
-                except (OSError, ValueError) as error:
-                    raise DatasetError(f"{self.path} is damaged: {error}.") from None
+                images, labels = file["images"][part], file["labels"][part]
+                names, texts = file["names"].asstr()[part], file["metadata"].asstr()[part]
                 rows = rows_of(texts, f"{self.path}, block at {start}")
                 for name, row, label, image in zip(names, rows, labels, images, strict=True):
                     if row["file_name"] != name:
@@ -61,10 +60,12 @@ class Hdf5Reader(Reader):
                 texts = file["metadata"].asstr()[start : start + _BLOCK]
                 yield from rows_of(texts, f"{self.path}, block at {start}")
 
-    def _open(self) -> Any:
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
         try:
-            return h5py.File(self.path, "r")
-        except OSError as error:
+            with h5py.File(self.path, "r") as file:
+                yield file
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # h5py's, by where the damage is
             raise DatasetError(f"{self.path} is damaged: {error}.") from None
 
 
@@ -73,7 +74,7 @@ def write_hdf5(folder: Path, source: Reader, layout: Layout) -> None:
     count = len(source)
     text = h5py.string_dtype()
     kinds = {"images": h5py.vlen_dtype(np.uint8), "labels": np.dtype(np.int64), "names": text, "metadata": text}
-    with h5py.File(folder / FILE, "w", track_order=False) as file:
+    with _Disk(folder / FILE) as disk, h5py.File(disk, "w", track_order=False) as file:
         file.create_dataset("classes", data=np.array(source.classes, dtype=object), dtype=text)
         for name, kind in kinds.items():
             file.create_dataset(name, (count,), kind, chunks=(min(count, _BLOCK),))
@@ -88,3 +89,37 @@ def write_hdf5(folder: Path, source: Reader, layout: Layout) -> None:
             file["labels"][part] = [sample.label for sample in block]
             file["names"][part] = [sample.file_name for sample in block]
             file["metadata"][part] = [row_text(sample.row) for sample in block]
+            if disk.refused:
+                break
+
+
+class _Disk(io.FileIO):
+    """A new file that takes everything, even when the disk does not, and raises the disk's OSError when left.
+
+    The HDF5 library crashes where it cannot write what it still holds in memory, also while it closes a file.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path, "w+")
+        self.refused: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data)
+        try:
+            while left and not self.refused:
+                left = left[super().write(left) or 0 :]
+        except OSError as error:
+            self.refused = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.refused = self.refused or error
+            return size or 0
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        super().__exit__(kind, error, trace)
+        if self.refused:
+            raise self.refused

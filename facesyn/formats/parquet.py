@@ -7,6 +7,7 @@ and that is what is read back. Tables made elsewhere have no `row`; theirs is ma
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -135,8 +136,10 @@ def write_parquet(folder: Path, source: Reader, layout: Layout) -> None:
         samples = iter(source)
         while block := list(islice(samples, _BATCH)):
             tables.add(block)
-    finally:
         tables.close()
+    except BaseException:
+        tables.abandon()
+        raise
     for number in range(tables.count):
         tables.path(number).rename(folder / DATA / f"train-{number:05d}-of-{tables.count:05d}.parquet")
 
@@ -214,6 +217,13 @@ class _Tables:
         if self._writer is not None:
             self._writer.close()
         self._writer, self._written = None, 0
+
+    def abandon(self) -> None:
+        """Let go of a table that cannot be finished; what is still said of that hides what went wrong."""
+        if self._writer is not None:
+            with suppress(pa.ArrowException, OSError):
+                self._writer.close()
+            self._writer.is_open = False  # or it tries again when it is collected
 
     def _flush(self) -> None:
         if not self._waiting:

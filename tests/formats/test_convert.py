@@ -1,9 +1,12 @@
 """`facesyn dataset convert`: nothing is lost or touched, whatever the way through the formats."""
 
 import fcntl
+import functools
 import io
 import json
 import os
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from itertools import groupby, pairwise
@@ -198,12 +201,20 @@ def test_a_source_that_breaks_off_leaves_nothing(to: str, facesyn: Run, people: 
     (people / samples(people)[20].file_name).unlink()
     before = sorted(tmp_path.iterdir())
     result = facesyn("dataset", "convert", people, tmp_path / "out", "--to", to)
-    assert result.exit_code == 1 and samples_missing(result.stderr)
+    assert result.exit_code == 1 and "Cannot read" in result.stderr and "No such file" in result.stderr
     assert sorted(tmp_path.iterdir()) == before
 
 
-def samples_missing(said: str) -> bool:
-    return "Cannot read" in said and "No such file" in said and "Traceback" not in said
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_full_disk_ends_in_a_sentence_and_leaves_nothing(to: str, people: Path, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="file sizes are limited on POSIX only")
+    before = sorted(tmp_path.iterdir())
+    command = [sys.executable, "-m", "facesyn", "dataset", "convert", people, tmp_path / "out", "--to", to]
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (4096, 4096))
+    result = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
+    assert result.returncode == 1 and result.stderr.startswith("error: The file would be larger than allowed here")
+    assert len(result.stderr.splitlines()) == 2, result.stderr
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_what_a_killed_conversion_left_is_cleared_away(people: Path, tmp_path: Path) -> None:
