@@ -15,10 +15,9 @@ from facesyn.errors import FacesynError
 from facesyn.formats.manifest import files_of
 from facesyn.formats.samples import Fields, read_rows_lazily
 from facesyn.formats.verify import Findings, picture_problem
+from facesyn.labelled import CELL
 from facesyn.out import out
 from facesyn.records import METADATA, read_rows
-
-CELL = ("ethnicity", "gender", "age_interval")
 
 
 def verify_build(path: Path) -> Findings:

@@ -62,8 +62,8 @@ class ParquetReader(Reader):
 
     def __iter__(self) -> Iterator[Sample]:
         number = 0
-        for path, batch in self._batches(None):
-            for values in batch.to_pylist():
+        for path, block in self._blocks(None):
+            for values in block:
                 image, label = values.pop(IMAGE), values.pop(LABEL)
                 place = f"{path}, row {number}"
                 if not image or not image.get("bytes"):
@@ -79,8 +79,8 @@ class ParquetReader(Reader):
         if not self._whole:
             yield from super().rows()
             return
-        for path, batch in self._batches([ROW]):
-            yield from rows_of(batch.column(0).to_pylist(), str(path))
+        for path, block in self._blocks([ROW]):
+            yield from rows_of((values[ROW] for values in block), str(path))
 
     def _foreign(self, values: Fields, image: Fields, label: int, number: int, place: str) -> Fields:
         identity = self.classes[label] if self._named and 0 <= label < len(self.classes) else str(label)
@@ -91,18 +91,16 @@ class ParquetReader(Reader):
         return next(rows_of([json.dumps({"file_name": file_name, "identity": identity} | row, default=str)], place))
 
     def _numbers(self) -> list[str]:
-        found: set[int] = set()
-        for _, batch in self._batches([LABEL]):
-            found.update(batch.column(0).to_pylist())
+        found = {values[LABEL] for _, block in self._blocks([LABEL]) for values in block}
         return [str(each) for each in sorted(found)]
 
-    def _batches(self, columns: list[str] | None) -> Iterator[tuple[Path, pa.RecordBatch]]:
+    def _blocks(self, columns: list[str] | None) -> Iterator[tuple[Path, list[Fields]]]:
         for path in self._files:
             with _opened(path) as table:
                 try:
                     for batch in table.iter_batches(_BATCH, columns=columns):
-                        yield path, batch
-                except (pa.ArrowException, OSError) as error:
+                        yield path, batch.to_pylist()
+                except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                     raise DatasetError(f"{path} is damaged: {error}.") from None
 
 

@@ -53,9 +53,9 @@ class Findings:
 
 def verify(folder: Path) -> Findings:
     """Check a dataset in any format, or a run folder. Raises UsageError where `folder` is neither."""
-    from facesyn.formats.builds import verify_build
-
     if (folder / "recipe.toml").is_file() and (folder / "plan.jsonl").is_file():
+        from facesyn.formats.builds import verify_build
+
         return verify_build(folder)
     if (folder / MANIFEST).is_file() or (folder / SUMS).is_file():
         return _verify_by_manifest(folder)

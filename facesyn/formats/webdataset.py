@@ -19,6 +19,7 @@ import numpy as np
 
 from facesyn.errors import DatasetError
 from facesyn.formats.samples import (
+    IDENTITY_KEYS,
     Fields,
     Layout,
     Reader,
@@ -94,7 +95,7 @@ def _sample(region: bytes, shard: Path) -> tuple[Fields, int | None, bytes]:
         raise DatasetError(f"{shard}: sample {key} has a JSON member that is no object.")
     if "file_name" not in row:
         row = {"file_name": f"{key}.{pictures[0]}"} | row
-    if label is not None and not any(row.get(name) is not None for name in ("identity", "id", "label")):
+    if label is not None and not any(row.get(name) is not None for name in IDENTITY_KEYS):
         row["identity"] = str(label)
         label = None  # the identities are numbered by name, as everywhere
     return next(rows_of([json.dumps(row)], f"{shard}, sample {key}")), label, parts[pictures[0]]
