@@ -82,10 +82,8 @@ def write_hdf5(folder: Path, source: Reader, layout: Layout) -> None:
         for start in range(0, count, _BLOCK):
             block = list(islice(samples, _BLOCK))
             part = slice(start, start + len(block))
-            images = np.empty(len(block), dtype=object)
-            for at, sample in enumerate(block):
-                images[at] = np.frombuffer(sample.data, dtype=np.uint8)
-            file["images"][part] = images
+            for at, sample in enumerate(block, start):  # one by one: h5py takes several of one length for a matrix
+                file["images"][at] = np.frombuffer(sample.data, dtype=np.uint8)
             file["labels"][part] = [sample.label for sample in block]
             file["names"][part] = [sample.file_name for sample in block]
             file["metadata"][part] = [row_text(sample.row) for sample in block]

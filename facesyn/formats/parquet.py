@@ -30,7 +30,7 @@ from facesyn.formats.samples import (
 DATA = "data"
 IMAGE, LABEL, ROW = "image", "label", "row"
 _GROUP_ROWS = 500
-_GROUP_BYTES = 32_000_000
+_GROUP_BYTES = 16_000_000
 _BATCH = 64
 _INFERRED = 1000
 """Rows looked at together when the kinds of their values are found out."""
@@ -98,8 +98,9 @@ class ParquetReader(Reader):
         for path in self._files:
             with _opened(path) as table:
                 try:
-                    for batch in table.iter_batches(_BATCH, columns=columns):
-                        yield path, batch.to_pylist()
+                    for group in range(table.num_row_groups):  # asked for all at once, pyarrow holds all of them
+                        for batch in table.iter_batches(_BATCH, row_groups=[group], columns=columns):
+                            yield path, batch.to_pylist()
                 except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                     raise DatasetError(f"{path} is damaged: {error}.") from None
 

@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 import tarfile
@@ -185,6 +186,29 @@ def test_a_webdataset_made_elsewhere_is_read(tmp_path: Path) -> None:
     convert(tmp_path / "in", tmp_path / "out", "hdf5")
     found = [(sample.file_name, sample.row["identity"]) for sample in samples(tmp_path / "out")]
     assert found == [("b/ü1.jpg", "10"), ("a2.jpg", "9"), ("a3.jpg", "10")]
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_pictures_of_one_size_are_kept_over_several_blocks(to: str, tmp_path: Path) -> None:
+    (tmp_path / "in" / "p").mkdir(parents=True)
+    pictures = [encoded(seed, "BMP", size=4) for seed in range(129)]  # two blocks, and one picture
+    for number, picture in enumerate(pictures):
+        (tmp_path / "in" / "p" / f"{number:03d}.bmp").write_bytes(picture)
+    convert(tmp_path / "in", tmp_path / "out", to)
+    assert [sample.data for sample in samples(tmp_path / "out")] == pictures
+
+
+def test_a_table_is_not_read_as_a_whole(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    (tmp_path / "in" / "p").mkdir(parents=True)
+    for number in range(30):
+        content = encoded(number) + random.Random(number).randbytes(2_000_000)
+        (tmp_path / "in" / "p" / f"{number:02d}.png").write_bytes(content)
+    convert(tmp_path / "in", tmp_path / "out", "parquet")
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in open_dataset(tmp_path / "out")]
+    assert len(held) == 30 and max(held) < 40_000_000
 
 
 def test_a_target_that_exists_is_left_alone(facesyn: Run, people: Path, tmp_path: Path) -> None:
