@@ -7,6 +7,7 @@ FacesynError                exit 1
 ├── ModelError                       weights are missing or of another kind
 ├── AssetError                       the 3D head's data folder is missing or incomplete
 ├── ImageError                       a picture is missing, corrupt or over the limits
+├── DatasetError                     a dataset is damaged, or cannot be put into a format
 └── RunError                         a run folder cannot be written, or belongs to another recipe
 """
 
@@ -45,6 +46,10 @@ class AssetError(FacesynError):
 
 class ImageError(FacesynError):
     """A picture is missing, corrupt or over the size limits."""
+
+
+class DatasetError(FacesynError):
+    """A dataset is damaged, or cannot be put into a format."""
 
 
 class RunError(FacesynError):

@@ -35,6 +35,7 @@ runpy.run_module("facesyn", run_name="__main__")
         ["prompts", "--help"],
         ["references", "--help"],
         ["models", "--help"],
+        ["dataset", "convert", "--help"],
     ],
     ids=" ".join,
 )

@@ -16,6 +16,7 @@ from facesyn.cli import (
     doctor,
     evaluate,
     evaluate_models,
+    formats,
     generate,
     models,
     prompts,
@@ -53,6 +54,8 @@ def root(
 app.command()(prompts.prompts)
 app.command()(generate.generate)
 app.command()(transfer.transfer)
+dataset.app.command()(formats.convert)
+dataset.app.command()(formats.verify)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(references.app, name="references")
 app.command()(train.train)

@@ -92,6 +92,11 @@ def test_a_black_picture_is_never_let_in_and_ends_as_a_named_shortfall(built: Pa
     assert not (built / "images" / "000003").exists() and not (built / "sources" / "000003.png").exists()
 
 
+def test_verify_finds_it_whole_without_the_people_that_were_not_let_in(facesyn: Any, built: Path) -> None:
+    result = facesyn("dataset", "verify", built)
+    assert result.exit_code == 0 and "27 images of 9 identities, run folder: all well" in result.stdout, result.stdout
+
+
 def test_a_duplicated_identity_is_refused_and_made_again(built: Path) -> None:
     refused = [row for row in rows(built / "rejected.jsonl") if row["identity"] == "000004"]
     assert refused[0]["stage"] == "generate" and refused[0]["rejected_by"] == ["unique"]

@@ -1,0 +1,1 @@
+"""Datasets in the formats that trainers read, one into the other without touching a picture. Makes none."""
