@@ -20,6 +20,7 @@ from facesyn.cli import (
     models,
     prompts,
     references,
+    report,
     train,
     transfer,
 )
@@ -53,6 +54,7 @@ def root(
 app.command()(prompts.prompts)
 app.command()(generate.generate)
 app.command()(transfer.transfer)
+dataset.app.command()(report.report)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(references.app, name="references")
 app.command()(train.train)
