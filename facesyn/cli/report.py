@@ -23,3 +23,19 @@ def report(folder: Folder) -> None:
     out.line(f"{written.page}: {written.identities} identities, {written.images} images")
     if written.atlases:
         out.note(f"Its pictures are in {written.atlases}: keep the two together.")
+
+
+def card(
+    folder: Folder,
+    licence: Annotated[
+        str | None,
+        typer.Option("--licence", help="The licence you give the pictures, as the hub writes it; none where left out."),
+    ] = None,
+) -> None:
+    """Write README.md into a dataset: a card for the Hugging Face hub, of what was asked, made and measured.
+
+    Example: facesyn dataset card people --licence cc-by-4.0
+    """
+    from facesyn.reporting.card import write_card
+
+    out.line(str(write_card(folder, licence)))
