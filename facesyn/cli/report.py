@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from facesyn.cli.options import OutputFolder
 from facesyn.out import out
 
 Folder = Annotated[Path, typer.Argument(help="The folder of a finished `facesyn dataset build`.")]
@@ -39,3 +40,19 @@ def card(
     from facesyn.reporting.card import write_card
 
     out.line(str(write_card(folder, licence)))
+
+
+def sign(
+    folder: Folder,
+    output: OutputFolder,
+    certificate: Annotated[Path, typer.Option("--certificate", help="PEM file of your certificate and its chain.")],
+    key: Annotated[Path, typer.Option("--key", help="PEM file of its private key (PKCS #8); never shown or copied.")],
+    algorithm: Annotated[str, typer.Option("--algorithm", help="es256, es384, es512, ps256 … or ed25519.")] = "es256",
+) -> None:
+    """Write signed copies of a dataset's pictures: C2PA manifests that say a trained model made them.
+
+    Example: facesyn dataset sign people -o signed --certificate chain.pem --key key.pem
+    """
+    from facesyn.reporting.signing import sign_dataset
+
+    out.line(f"{output}: {sign_dataset(folder, output, certificate, key, algorithm)} signed pictures")

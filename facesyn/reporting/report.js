@@ -133,7 +133,9 @@ function activate(place, focus = true) {
   draw();
   const button = grid.querySelector(`.card[data-place="${place}"]`);
   button.tabIndex = 0;
-  if (focus) button.focus({ preventScroll: true });
+  if (!focus) return;
+  button.focus({ preventScroll: true });
+  button.scrollIntoView({ block: "nearest" });
 }
 
 grid.addEventListener("keydown", (event) => {
