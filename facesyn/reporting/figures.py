@@ -8,7 +8,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -281,4 +281,4 @@ def _figures(recipe: Recipe, provenance: dict[str, Any]) -> dict[str, Figure]:
 
 def shown_figures(numbers: Numbers) -> list[Figure]:
     """Those of which anything was measured."""
-    return [figure for figure in numbers.figures.values() if any(chain(figure.accepted[:1], figure.refused[:1]))]
+    return [figure for figure in numbers.figures.values() if figure.accepted or figure.refused]

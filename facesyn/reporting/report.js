@@ -7,7 +7,7 @@ const by = (id) => document.getElementById(id);
 const sheet = by("sheet"), grid = by("grid"), filters = by("filters"), dialog = by("person");
 const NARROWEST = 96, GAP = 10, CAPTION = 24, SPARE = 2;
 
-const state = { found: [], active: 0, columns: 1, row: 1, rows: new Map() };
+const state = { found: [], active: 0, open: 0, columns: 1, row: 1, rows: new Map() };
 const blobs = new Map();
 let lines = null;
 
@@ -200,6 +200,7 @@ for (const button of document.querySelectorAll(".cell")) {
 // ---- one person
 
 function open(place) {
+  state.open = place;
   activate(place, false);
   lines ??= by("details").textContent.split("\n");
   const index = state.found[place], [id, cell, count] = data.people[index];
@@ -238,7 +239,7 @@ function strip(uri, [file, reference, toSource, toReference], column, columns) {
 }
 
 function step(by_) {
-  const place = state.active + by_;
+  const place = state.open + by_;
   if (place >= 0 && place < state.found.length) open(place);
 }
 by("previous").addEventListener("click", () => step(-1));
@@ -249,7 +250,8 @@ dialog.addEventListener("keydown", (event) => {
   if (event.key === "ArrowLeft") step(-1);
   if (event.key === "ArrowRight") step(1);
 });
-dialog.addEventListener("close", () => activate(state.active));
+// The browser gives the focus back to whom was opened first; it belongs to whom was seen last.
+dialog.addEventListener("close", () => activate(state.open));
 
 // ---- light and dark
 

@@ -9,7 +9,8 @@ import yaml
 
 from facesyn.errors import RunError
 from facesyn.reporting.card import size_category, write_card
-from reporting.conftest import IMAGES, MARKUP, PEOPLE
+
+from .conftest import IMAGES, MARKUP, PEOPLE
 
 
 def front(text: str) -> Any:

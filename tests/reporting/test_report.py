@@ -16,7 +16,8 @@ from facesyn.reporting import page
 from facesyn.reporting.atlases import SHEET, STRIP, TILE
 from facesyn.reporting.figures import begin, open_run, people, shown_figures
 from facesyn.reporting.page import inert, write_report
-from reporting.conftest import ETHNICITIES, IMAGES, MARKUP, PEOPLE
+
+from .conftest import ETHNICITIES, IMAGES, MARKUP, PEOPLE
 
 
 def block(text: str, name: str) -> str:

@@ -10,8 +10,8 @@ import pytest
 c2pa = pytest.importorskip("c2pa", reason="signing needs c2pa-python (the extra c2pa)")
 pytest.importorskip("cryptography", reason="the test makes its own certificates")
 
-from reporting.certificates import make_chain  # noqa: E402
-from reporting.conftest import IMAGES  # noqa: E402
+from .certificates import make_chain  # noqa: E402
+from .conftest import IMAGES  # noqa: E402
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
