@@ -77,12 +77,13 @@ class Figure:
 
     @property
     def span(self) -> tuple[float, float]:
-        """The axis: the fixed one, else from 0 or the least figure to the 99.5 % quantile, with the limits inside."""
+        """The axis: the fixed one, else from 0 to a round number past the 99.5 % quantile and the limits."""
         if self.low is not None and self.high is not None:
             return self.low, self.high
         values = np.concatenate([np.array(self.accepted), np.array(self.refused)])
         high = max([float(np.quantile(values, 0.995)), *(limit.value * 1.2 for limit in self.limits)])
-        return min(0.0, float(values.min())), high if high > 0 else 1.0
+        step = 10.0 ** np.floor(np.log10(max(high, 1e-6) / 4))
+        return 0.0, float(4 * step * np.ceil(max(high, 1e-6) / 4 / step))
 
     def counts(self) -> tuple[list[int], list[int]]:
         """Per bin the accepted and the refused; what lies beyond the axis counts in its last bin."""

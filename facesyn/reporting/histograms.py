@@ -55,5 +55,5 @@ def _summary(figure: Figure) -> str:
         low, middle, high = quantiles
         words.append(f"{len(figure.accepted):,} accepted, median {middle:.3g}, 5–95 %: {low:.3g} to {high:.3g}")
     if figure.refused:
-        words.append(f"{len(figure.refused):,} of refused pictures")
+        words.append(f"{len(figure.refused):,} refused")
     return "; ".join(words) + "."
