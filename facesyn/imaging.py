@@ -8,19 +8,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from facesyn.errors import ImageError
+from facesyn.marking import CHUNK, TRAINED, Made, packet
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp"))
 PIXEL_LIMIT = 64_000_000
-
-TRAINED, COMPUTED = "trainedAlgorithmicMedia", "algorithmicMedia"
-"""IPTC's digital source types: made by a trained model, or by an algorithm that was trained on nothing."""
-_SYNTHETIC_XMP = (
-    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
-    'Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/%s"/>'
-    "</rdf:RDF></x:xmpmeta>"
-)
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -57,13 +49,13 @@ def canny(image: Image.Image, low: float = 100, high: float = 200) -> Image.Imag
     return Image.fromarray(cv2.Canny(np.asarray(image.convert("L")), low, high))
 
 
-def encode_png(image: Image.Image, source: str = TRAINED) -> bytes:
+def encode_png(image: Image.Image, source: str = TRAINED, made: Made | None = None) -> bytes:
     """The picture as PNG, marked with its IPTC digital source type: as made by a trained model, unless said otherwise.
 
-    The same pixels give the same bytes.
+    `made` is told in the file too; see `facesyn.marking`. The same pixels and marks give the same bytes.
     """
     marks = PngImagePlugin.PngInfo()
-    marks.add_itxt("XML:com.adobe.xmp", _SYNTHETIC_XMP % source)
+    marks.add_itxt(CHUNK, packet(source, made))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", compress_level=6, pnginfo=marks)
     return buffer.getvalue()

@@ -20,6 +20,9 @@ SAFE_FILES = (
 """What is fetched from the hub: never pickles, nor single-file checkpoints beside a diffusers folder."""
 VARIANTS = ("*.fp16.*", "*.non_ema.*", "*onnx*", "*openvino*", "*flax*")
 
+UNKNOWN = "unknown"
+"""The licence of what does not state one."""
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -94,6 +97,40 @@ def bundled(name: str) -> list[Installed]:
     ]
 
 
+def name_of(model: str) -> str:
+    """How a model or bank is spoken of: a bundle's name, a hub id or a folder's own name, never a path."""
+    path = Path(model).expanduser()
+    return path.name if model.startswith((".", "/", "~")) or path.exists() else model
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether `name` is written like a model on the hub; nobody is asked whether there is one."""
+    return bool(_HUB_ID.fullmatch(name))
+
+
+def card_licence(folder: Path) -> str:
+    """The licence in the front matter of a folder's model card, as written; or `unknown`."""
+    try:
+        card = (folder / "README.md").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return UNKNOWN
+    front = re.match(r"---\s*\n(.*?)\n---", card, re.DOTALL)
+    line = re.search(r"^license:[ \t]*(\S.*?)\s*$", front[1], re.MULTILINE) if front else None
+    return line[1].strip("'\"") if line else UNKNOWN
+
+
+def hub_licence(repository: str) -> str:
+    """The licence in the card of a model on the hub; only the card is fetched, and offline only the cache is asked."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        card = hf_hub_download(repository, "README.md", local_files_only=_offline())
+    except Exception:
+        # Whatever the client, its transport or the system raise: the licence was not read.
+        return UNKNOWN
+    return card_licence(Path(card).parent)
+
+
 def _cached() -> list[Installed]:
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
@@ -108,7 +145,7 @@ def _cached() -> list[Installed]:
             folder = Path(revision.snapshot_path)
             part = _part(folder)
             if repository.repo_type == "model" and part:
-                found.append(Installed(repository.repo_id, part, folder, revision.size_on_disk, _licence(folder)))
+                found.append(Installed(repository.repo_id, part, folder, revision.size_on_disk, card_licence(folder)))
     return found
 
 
@@ -126,22 +163,11 @@ def _part(folder: Path) -> str | None:
     return None
 
 
-def _licence(folder: Path) -> str:
-    """The licence in the front matter of a model card, as written."""
-    try:
-        card = (folder / "README.md").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return "unknown"
-    front = re.match(r"---\s*\n(.*?)\n---", card, re.DOTALL)
-    line = re.search(r"^license:\s*(\S.*?)\s*$", front[1], re.MULTILINE) if front else None
-    return line[1].strip("'\"") if line else "unknown"
-
-
 def _fetch(repository: str) -> Path:
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    offline = bool(os.environ.get("FACESYN_OFFLINE")) or constants.HF_HUB_OFFLINE
+    offline = _offline()
     if os.environ.get("FACESYN_NO_PROGRESS"):
         disable_progress_bars()
     try:
@@ -155,6 +181,12 @@ def _fetch(repository: str) -> Path:
         # The hub's client raises its own, its transport's and the system's errors; all mean: not fetched.
         raise _not_fetched(repository, offline, error) from error
     return Path(folder)
+
+
+def _offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(os.environ.get("FACESYN_OFFLINE")) or constants.HF_HUB_OFFLINE
 
 
 def _not_fetched(repository: str, offline: bool, error: Exception) -> ModelError:

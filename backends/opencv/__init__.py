@@ -15,6 +15,9 @@ class HaarDetector:
     a guess. `neighbours` is how many overlapping hits make a face; `smallest` is a share of the picture's shorter side.
     """
 
+    licence = "BSD-3-Clause"
+    """Of the cascade file, as its header has it."""
+
     def __init__(self, landmarker: str = "mini", neighbours: int = 4, smallest: float = 0.2):
         import cv2
 

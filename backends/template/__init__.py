@@ -16,6 +16,9 @@ class TemplateWriter:
     without that facesyn's own.
     """
 
+    licence = "Apache-2.0"
+    """Of the sentences that come with facesyn."""
+
     def __init__(self, templates: Path | str | None = None):
         self._formulation = load(Path(templates) if templates is not None else None)
 

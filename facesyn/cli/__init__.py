@@ -21,6 +21,7 @@ from facesyn.cli import (
     models,
     prompts,
     references,
+    report,
     train,
     transfer,
 )
@@ -56,6 +57,9 @@ app.command()(generate.generate)
 app.command()(transfer.transfer)
 dataset.app.command()(formats.convert)
 dataset.app.command()(formats.verify)
+dataset.app.command()(report.report)
+dataset.app.command()(report.card)
+dataset.app.command()(report.sign)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(references.app, name="references")
 app.command()(train.train)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from facesyn.cli.options import CalibrationFile, Encoder, Json, OutputFolder
+from facesyn.cli.options import CalibrationFile, Commercial, Encoder, Json, OutputFolder
 from facesyn.errors import UsageError
 from facesyn.out import out
 
@@ -44,6 +44,7 @@ def build(
     no_gates: Annotated[
         bool, typer.Option("--no-gates", help="Let every picture in; the recipe's [gates] are not asked.")
     ] = False,
+    commercial: Commercial = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
     json: Json = False,
 ) -> None:
@@ -61,6 +62,10 @@ def build(
     resolved = load_recipe(recipe).scaled(identities, images, seed).with_banks(references, edges)
     if no_gates:
         resolved = resolved.model_copy(update={"gates": resolved.gates.model_copy(update={"enabled": False})})
+    if commercial:
+        from facesyn.licences import recipe_chain, require_commercial
+
+        require_commercial(recipe_chain(resolved))
     if dry_run:
         builder.check_recipe(resolved)
         _print_forecast(builder.forecast(resolved), json)

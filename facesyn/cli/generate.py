@@ -10,6 +10,7 @@ from facesyn.cli.options import (
     BackendOptions,
     BatchSize,
     CalibrationFile,
+    Commercial,
     Device,
     Dtype,
     Encoder,
@@ -76,6 +77,7 @@ def generate(
     classifier: Annotated[
         str, typer.Option("--classifier", help="Who judges attributes, as in clip,model=FOLDER; nobody where left out.")
     ] = "",
+    commercial: Commercial = False,
     option: BackendOptions = None,
 ) -> None:
     """Generate one face per prompt, and a metadata.jsonl that says how each was made.
@@ -114,6 +116,13 @@ def generate(
         "dtype": dtype if dtype != "fp32" else None,
     }
     options = {name: value for name, value in asked.items() if value is not None} | parse_backend_options(option)
+    if commercial:
+        from facesyn import licences
+
+        parts = licences.backend_parts(registry.Role.GENERATOR, backend, options)
+        parts += [licences.bank_part(edges, "edges")]
+        parts += licences.judges(encoder, classifier) if gates else []
+        licences.require_commercial(parts)
     generator: FaceGenerator = registry.create(registry.Role.GENERATOR, backend, options)
     todo = folder.missing(plan_faces(rows, bank, generator.facts()))
     output.mkdir(parents=True, exist_ok=True)

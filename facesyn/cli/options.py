@@ -47,8 +47,14 @@ Attempts = Annotated[
     int, typer.Option("--attempts", min=1, max=100, help="How often a picture the gates refuse is made, in all.")
 ]
 
+Commercial = Annotated[
+    bool,
+    typer.Option("--commercial", help="Refuse models whose licence does not state that commercial use is allowed."),
+]
+
 __all__ = [
     "Attempts",
+    "Commercial",
     "Gates",
     "BackendOptions",
     "BatchSize",

@@ -127,7 +127,7 @@ def edges(
     """
     from facesyn.banks import read_bank
     from facesyn.errors import ImageError
-    from facesyn.imaging import COMPUTED
+    from facesyn.marking import COMPUTED
     from facesyn.out import out
     from facesyn.records import EdgeRow
     from facesyn.references.edges import edge_bank, frontal

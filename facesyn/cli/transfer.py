@@ -11,6 +11,7 @@ from facesyn.cli.options import (
     BackendOptions,
     BatchSize,
     CalibrationFile,
+    Commercial,
     Device,
     Dtype,
     Gates,
@@ -76,6 +77,7 @@ def transfer(
         ),
     ] = None,
     calibration: CalibrationFile = None,
+    commercial: Commercial = False,
     option: BackendOptions = None,
 ) -> None:
     """Carry every face into several styles, and write a metadata.jsonl with similarities to source and reference.
@@ -120,6 +122,13 @@ def transfer(
         "dtype": dtype if dtype != "fp32" else None,
     }
     options = {name: value for name, value in asked.items() if value is not None} | parse_backend_options(option)
+    if commercial:
+        from facesyn import licences
+
+        parts = licences.backend_parts(registry.Role.TRANSFER, backend, options)
+        parts += [licences.bank_part(str(pairs.parent) if pairs else references, "references")]
+        parts += licences.faces_parts(faces) + licences.judges(encoder, gated=gates)
+        licences.require_commercial(parts)
     network: AttributeTransfer = registry.create(registry.Role.TRANSFER, backend, options)
     judge: FaceEncoder | None = open_encoder(encoder) if encoder else None
     facts = dict(network.facts()) | ({"encoder": dict(judge.facts())} if judge else {})

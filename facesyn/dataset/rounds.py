@@ -22,6 +22,7 @@ from facesyn.dataset.run_folder import RunFolder, write_synced
 from facesyn.gates.keeper import Keeper, figures, rejected_by
 from facesyn.gates.measures import Verdict
 from facesyn.identity.uniqueness import UniquenessIndex
+from facesyn.marking import Made
 from facesyn.records import Row, Seed, format_row, read_rows, write_rows
 from facesyn.seeds import derive_seed
 
@@ -119,8 +120,9 @@ def publish_candidates(
     pictures: Mapping[str, "Image"],
     verdicts: Mapping[str, Sequence[Verdict]],
     embeddings: np.ndarray | None,
+    model: str | None = None,
 ) -> None:
-    """Write the candidates of a shard; the folder appears whole or not at all."""
+    """Write the candidates of a shard; the folder appears whole or not at all. `model`: SHA-256 of the generator's."""
     from facesyn.imaging import encode_png
 
     target = folder.candidates(attempt, shard)
@@ -129,7 +131,8 @@ def publish_candidates(
     work.mkdir(parents=True)
     records = []
     for row in rows:
-        data = encode_png(pictures[row.id].convert("RGB"))
+        made = Made(row.id, attempt_seed(row, attempt), model)
+        data = encode_png(pictures[row.id].convert("RGB"), made=made)
         write_synced(work / f"{row.id}.png", data)
         records.append(
             Candidate(

@@ -21,6 +21,7 @@ from facesyn.gates.keeper import Keeper, figures, rejected_by
 from facesyn.gates.measures import Verdict, thumbnail
 from facesyn.identity.similarity import Similarities, similarities
 from facesyn.labelled import CELL
+from facesyn.marking import Made, model_of
 from facesyn.records import PictureRow, PromptRow, Row, Seed, format_row, read_rows
 from facesyn.stages.transfers import image_name, transfer_seed
 
@@ -158,7 +159,9 @@ class _Bench:
             if self.encoder is not None:
                 embeddings.append(self.encoder.embed(faces))
         known = np.concatenate(embeddings) if embeddings else None
-        publish_candidates(self.folder, attempt, shard, rows, pictures, verdicts, known)
+        publish_candidates(
+            self.folder, attempt, shard, rows, pictures, verdicts, known, model_of(self.generator.facts())
+        )
 
     def _take_sources(self, rows: Sequence[PlanRow], chosen: Mapping[str, Candidate], shard: int) -> dict[str, "Image"]:
         from facesyn.imaging import load_image
@@ -192,7 +195,8 @@ class _Bench:
     def _make_sources(self, rows: Sequence[PlanRow], shard: int) -> dict[str, "Image"]:
         made = self._generate(rows, [row.face_seed for row in rows])
         for row in rows:
-            self._save(made[row.id], shard, f"sources/{row.id}.png")
+            origin = Made(row.id, row.face_seed, model_of(self.generator.facts()))
+            self._save(made[row.id], shard, f"sources/{row.id}.png", origin)
         records = [self._source_row(row) for row in rows]
         write_synced(self.folder.work(shard) / SOURCE_ROWS, "".join(map(format_row, records)).encode())
         return made
@@ -219,7 +223,8 @@ class _Bench:
                     if gated:
                         record = record.model_copy(update={"attempt": attempt, "gates": figures(verdicts)})
                     others.append(thumbnail(image))
-                    self._save(image, shard, f"images/{image_name(row.id, number)}")
+                    origin = Made(row.id, record.transfer_seed, model_of(self.transfer.facts()))
+                    self._save(image, shard, f"images/{image_name(row.id, number)}", origin)
                     records[row.id, number] = record
             todo = left
         ordered = [records[row.id, n] for row in rows for n in range(len(row.references)) if (row.id, n) in records]
@@ -270,10 +275,10 @@ class _Bench:
             style=style or None,
         )
 
-    def _save(self, image: "Image", shard: int, name: str) -> None:
+    def _save(self, image: "Image", shard: int, name: str, made: Made) -> None:
         from facesyn.imaging import encode_png
 
-        write_synced(self.folder.work(shard) / name, encode_png(image.convert("RGB")))
+        write_synced(self.folder.work(shard) / name, encode_png(image.convert("RGB"), made=made))
 
     def _facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from facesyn.errors import RunError, UsageError
-from facesyn.imaging import COMPUTED
+from facesyn.marking import COMPUTED
 from facesyn.records import EdgeRow, RenderedRow, write_bytes
 from facesyn.references.edges import HIGH, LOW, edge_map
 from facesyn.references.looks import KINDS

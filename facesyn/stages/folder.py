@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic
 
 from facesyn.errors import RecordError, RunError
-from facesyn.records import METADATA, PictureType, format_row, parse_rows, write_bytes, write_rows
+from facesyn.marking import Made, model_of
+from facesyn.records import (
+    METADATA,
+    FaceRow,
+    PictureRow,
+    PictureType,
+    TransferRow,
+    format_row,
+    parse_rows,
+    write_bytes,
+    write_rows,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -73,12 +84,21 @@ class StageFolder(Generic[PictureType]):
 
         path = self.folder / row.file_name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, encode_png(picture, self._source))
+        write_bytes(path, encode_png(picture, self._source, _made(row)))
         with open(self.metadata, "a", encoding="utf-8") as file:
             file.write(format_row(row))
             file.flush()
             os.fsync(file.fileno())
         self.done[row.file_name] = row
+
+
+def _made(row: PictureRow) -> Made | None:
+    """What the picture's file says of how it was made."""
+    if isinstance(row, FaceRow):
+        return Made(row.id, row.face_seed, model_of(row.generator))
+    if isinstance(row, TransferRow):
+        return Made(row.identity, row.transfer_seed, model_of(row.transfer))
+    return None
 
 
 def check_unique(names: Sequence[str], what: str) -> None:
