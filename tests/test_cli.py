@@ -18,8 +18,7 @@ from facesyn.cli.errors import describe, report
 from facesyn.errors import ImageError, RecordError, UsageError
 from facesyn.out import out
 
-NO_COMMANDS = {"errors", "options", "evaluate_models", "report"}
-"""Frame, and commands of `evaluate` and `dataset` in modules of their own."""
+NO_COMMANDS = {"errors", "options"}
 
 
 def test_every_module_of_the_cli_is_a_registered_command() -> None:
