@@ -5,11 +5,30 @@ from typing import Annotated, Any
 
 import typer
 
-from facesyn.cli.options import CalibrationFile, Encoder, Json, OutputFolder
+from facesyn.cli.options import CalibrationFile, Encoder, Json, OutputFolder, parse_backend_options
 from facesyn.errors import UsageError
 from facesyn.out import out
 
 app = typer.Typer(help="Whole datasets from recipes.", no_args_is_help=True, rich_markup_mode=None)
+
+
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        envvar="FACESYN_WORKERS",
+        min=1,
+        help="Processes; all cores by default, 1 on a GPU. Never changes the result.",
+    ),
+]
+Executor = Annotated[str, typer.Option(envvar="FACESYN_EXECUTOR", help="Where shards are made: local or ray.")]
+ExecutorOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--executor-option",
+        metavar="NAME=VALUE",
+        help="An option of the executor, as address=HOST:PORT, num_gpus=1 or attempts=3; repeatable.",
+    ),
+]
 
 
 @app.callback()
@@ -26,15 +45,9 @@ def build(
         int | None, typer.Option(min=1, help="Transferred images per person, instead of the recipe's.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run, instead of the recipe's.")] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            envvar="FACESYN_WORKERS",
-            min=1,
-            help="Processes; all cores by default, 1 on a GPU. Never changes the result.",
-        ),
-    ] = None,
-    executor: Annotated[str, typer.Option(envvar="FACESYN_EXECUTOR", help="Where shards are made.")] = "local",
+    workers: Workers = None,
+    executor: Executor = "local",
+    executor_options: ExecutorOptions = None,
     no_gates: Annotated[
         bool, typer.Option("--no-gates", help="Let every picture in; the recipe's [gates] are not asked.")
     ] = False,
@@ -48,6 +61,7 @@ def build(
     Example: facesyn dataset build demo -o people
     """
     from facesyn.dataset import build as builder
+    from facesyn.dataset.forecast import forecast
     from facesyn.dataset.recipe import load_recipe
 
     if not str(output).strip():
@@ -57,18 +71,45 @@ def build(
         resolved = resolved.model_copy(update={"gates": resolved.gates.model_copy(update={"enabled": False})})
     if dry_run:
         builder.check_recipe(resolved)
-        _print_forecast(builder.forecast(resolved), json)
+        _print_forecast(forecast(resolved), json)
         return
-    built = builder.build(resolved, output, workers, executor)
-    summary: dict[str, Any] = {"folder": str(output), "identities": built.identities, "images": built.images}
+    options = parse_backend_options(executor_options)
+    _report(builder.build(resolved, output, workers, executor, options), output, json)
+
+
+@app.command()
+def extend(
+    folder: Annotated[Path, typer.Argument(help="The dataset, as facesyn dataset build left it.")],
+    identities: Annotated[int, typer.Option(min=1, help="How many people it is to have in all.")],
+    workers: Workers = None,
+    executor: Executor = "local",
+    executor_options: ExecutorOptions = None,
+    json: Json = False,
+) -> None:
+    """Add people to a finished dataset; its pictures stay, its cells stay balanced, nobody new is anybody there.
+
+    Stop it at any time and run the same command again: it goes on where it was, to the same result.
+
+    Example: facesyn dataset extend people --identities 24
+    """
+    from facesyn.dataset.build import extend as extend_dataset
+
+    options = parse_backend_options(executor_options)
+    built = extend_dataset(folder, identities, workers=workers, executor=executor, executor_options=options)
+    _report(built, folder, json)
+
+
+def _report(built: Any, folder: Path, json: bool) -> None:
+    """What the dataset holds; exit 1 where that is less than was asked for."""
+    summary: dict[str, Any] = {"folder": str(folder), "identities": built.identities, "images": built.images}
     if built.shortfalls:
         summary["shortfalls"] = [row.model_dump() for row in built.shortfalls]
     if not built.shards_made:
-        out.note(f"{output} was complete already.")
+        out.note(f"{folder} was complete already.")
     if json:
         out.json(summary)
     else:
-        out.line(f"{output}: {built.identities} identities, {built.images} images")
+        out.line(f"{folder}: {built.identities} identities, {built.images} images")
     if built.shortfalls:
         for shortfall in built.shortfalls:
             out.warning(f"Shortfall in {shortfall}.")

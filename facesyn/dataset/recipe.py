@@ -4,6 +4,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -108,6 +109,8 @@ class Recipe(_Table):
     shard_size: Positive = 4
     """Identities worked on, written and resumed as one."""
     batch_size: Positive = 8
+    extended_from: list[Annotated[list[Positive], Field(min_length=2, max_length=2)]] = []
+    """The numbers of identities and of images that the dataset had before each extension; see `extended`."""
     demographics: DemographicsTable = DemographicsTable()
     prompts: PromptsTable = PromptsTable()
     generate: GenerateTable = GenerateTable()
@@ -120,10 +123,6 @@ class Recipe(_Table):
     def image_total(self) -> int:
         return self.images.total if isinstance(self.images, LongTail) else self.images * self.identities
 
-    @property
-    def shard_total(self) -> int:
-        return -(-self.identities // self.shard_size)
-
     def scaled(self, identities: int | None = None, images: int | None = None, seed: int | None = None) -> "Recipe":
         """The recipe with other numbers. Of a long tail, `images` is the mean per identity."""
         count = self.identities if identities is None else identities
@@ -131,15 +130,23 @@ class Recipe(_Table):
         if isinstance(self.images, LongTail):
             total = round(self.image_total * count / self.identities) if images is None else images * count
             per_identity = self.images.model_copy(update={"total": total})
-        return _validated(
-            self.model_dump()
-            | {
-                "identities": count,
-                "images": per_identity.model_dump() if isinstance(per_identity, LongTail) else per_identity,
-                "seed": self.seed if seed is None else seed,
-            },
-            f"Recipe {self.name}",
+        return self._changed(
+            identities=count,
+            images=per_identity.model_dump() if isinstance(per_identity, LongTail) else per_identity,
+            seed=self.seed if seed is None else seed,
         )
+
+    def extended(self, identities: int) -> "Recipe":
+        """The recipe of the same dataset with more people, `identities` altogether, and as many images of each.
+
+        The plan of those it had stays as it was.
+        """
+        larger = self.scaled(identities)
+        before = [*self.extended_from, [self.identities, self.image_total]]
+        return larger._changed(extended_from=before)
+
+    def _changed(self, **values: Any) -> "Recipe":
+        return _validated(self.model_dump() | values, f"Recipe {self.name}")
 
 
 def built_in() -> list[str]:
@@ -190,7 +197,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
     return sorted(key for key in first | second if first.get(key, missing) != second.get(key, missing))
 
 
-_TOP_LEVEL = ("name", "seed", "identities", "images", "shard_size", "batch_size")
+_TOP_LEVEL = ("name", "seed", "identities", "images", "shard_size", "batch_size", "extended_from")
 
 
 def _read(path: Path) -> str:
@@ -217,6 +224,9 @@ def _validated(values: Mapping[str, Any], name: str) -> Recipe:
             f"{name}: images.total is {images.total}, too few for {recipe.identities} identities "
             f"with {images.minimum} images or more each."
         )
+    sizes = [*recipe.extended_from, [recipe.identities, recipe.image_total]]
+    if any(before >= after for earlier, later in pairwise(sizes) for before, after in zip(earlier, later, strict=True)):
+        raise UsageError(f"{name}: extended_from must rise, up to fewer identities and images than there are in all.")
     return recipe
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,16 +13,16 @@ import numpy as np
 
 from facesyn import __version__, registry
 from facesyn.banks import BankPicture, bank_folder, read_bank
-from facesyn.dataset.plan import PlanRow, batches
+from facesyn.dataset.plan import PlanRow, Segment, batches, segments
 from facesyn.dataset.recipe import Recipe, parse_recipe
-from facesyn.dataset.rounds import Candidate, accepted, attempt_seed, open_rows, publish_candidates, settled
+from facesyn.dataset.rounds import Candidate, accepted, attempt_seed, publish_candidates, round_files
 from facesyn.dataset.run_folder import IMAGE_ROWS, REJECTED_ROWS, SOURCE_ROWS, RunFolder, write_synced
 from facesyn.errors import BackendError
 from facesyn.gates.keeper import Keeper, figures, rejected_by
 from facesyn.gates.measures import Verdict, thumbnail
 from facesyn.identity.similarity import Similarities, similarities
 from facesyn.labelled import CELL
-from facesyn.records import PictureRow, PromptRow, Row, Seed, format_row, read_rows
+from facesyn.records import PictureRow, PromptRow, Row, RowFile, Seed, format_row, read_rows
 from facesyn.stages.transfers import image_name, transfer_seed
 
 if TYPE_CHECKING:
@@ -124,29 +125,46 @@ class _Bench:
             sys.modules["torch"].set_num_threads(1)
         self.edges = _by_name(read_bank(bank_folder(recipe.generate.edges, "edges")))
         self.references = _by_name(read_bank(bank_folder(recipe.transfer.references, "references")))
-        self.plan = read_rows(self.folder.plan, PlanRow)
-        self.prompts = {row.id: row for row in read_rows(self.folder.prompts, PromptRow)}
+        # Of files that grow with the dataset, only what a shard needs is held.
+        self.plan, self.segments = RowFile(self.folder.plan, PlanRow), segments(recipe)
+        self.prompt_rows = RowFile(self.folder.prompts, PromptRow)
+        self.prompts: dict[str, PromptRow] = {}
+        self.judged: tuple[list[Path], dict[str, Candidate]] = ([], {})
         self.keeper = Keeper(recipe.gates, recipe.identities, self.encoder, recipe.demographics.categories)
         self.folder.pin(dict(work.banks) | self._facts(), whole=True)
 
+    def _take_up(self, shard: int) -> tuple[Segment, list[PlanRow]]:
+        """The identities of a shard; their prompts are at hand then."""
+        segment = next(segment for segment in self.segments if shard in segment.shards)
+        lines = segment.shard_rows(shard, self.recipe.shard_size)
+        self.prompts = {row.id: row for row in self.prompt_rows.read(lines)}
+        return segment, self.plan.read(lines)
+
+    def _accepted(self, files: list[Path]) -> dict[str, Candidate]:
+        """Whom the rounds in `files` accepted; read anew only where they are others than the last time."""
+        if files != self.judged[0]:
+            self.judged = files, accepted([read_rows(file, Candidate) for file in files])
+        return self.judged[1]
+
     def make(self, shard: int) -> None:
-        rows = [row for row in self.plan if row.shard == shard]
+        segment, rows = self._take_up(shard)
         chosen: dict[str, Candidate] = {}
         if self.recipe.gates.enabled:
-            chosen = accepted(settled(self.folder))
+            chosen = self._accepted(round_files(self.folder, segment.number))
             rows = [row for row in rows if row.id in chosen]
         work = self.folder.work(shard)
-        for row in rows:
-            (work / "images" / row.id).mkdir(parents=True)
-        (work / "sources").mkdir()
+        shutil.rmtree(work, ignore_errors=True)  # of a worker that died with it
+        for name in ("sources", "images", *(f"images/{row.id}" for row in rows)):
+            (work / name).mkdir(parents=True)
         sources = self._take_sources(rows, chosen, shard) if chosen else self._make_sources(rows, shard)
         self._make_images(rows, sources, shard)
         self.folder.publish(shard, [row.id for row in rows])
 
     def make_candidates(self, shard: int, attempt: int) -> None:
         """The faces of a shard's identities that had none before `attempt`, with what the gates measure on each."""
-        before = settled(self.folder)[:attempt]
-        rows = [row for row in open_rows(self.plan, before) if row.shard == shard]
+        segment, rows = self._take_up(shard)
+        before = self._accepted(round_files(self.folder, segment.number)[:attempt])
+        rows = [row for row in rows if row.id not in before]
         pictures = self._generate(rows, [attempt_seed(row, attempt) for row in rows])
         verdicts: dict[str, list[Verdict]] = {}
         embeddings: list[np.ndarray] = []

@@ -67,10 +67,20 @@ class Toy:
         paths = os.pathsep.join([str(self.site), str(root)])
         return os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
 
-    def build(self, output: Path, *arguments: object, recipe: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run `facesyn dataset build` in a process of its own."""
-        command = self.command(output, *arguments, recipe=recipe)
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120)
+    def build(
+        self, output: Path, *arguments: object, recipe: Path | None = None, **environment: object
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `facesyn dataset build` in a process of its own, with more variables in its `environment`."""
+        return self._run(self.command(output, *arguments, recipe=recipe), **environment)
+
+    def extend(self, output: Path, *arguments: object, **environment: object) -> subprocess.CompletedProcess[str]:
+        """As `build`, of `facesyn dataset extend`."""
+        words = ["dataset", "extend", output, *arguments]
+        return self._run([sys.executable, "-m", "facesyn", *map(str, words)], **environment)
+
+    def _run(self, command: list[str], **environment: object) -> subprocess.CompletedProcess[str]:
+        variables = self.environment | {name: str(value) for name, value in environment.items()}
+        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=180)
 
     def edited(self, path: Path, *changes: tuple[str, str]) -> Path:
         """A copy of the recipe at `path` with words replaced."""

@@ -210,15 +210,6 @@ def test_interrupted_it_stops_at_once_and_can_be_resumed(
     assert hashes(output) == hashes(finished) | {"recipe.toml": hashes(output)["recipe.toml"]}
 
 
-def test_a_killed_worker_is_one_sentence(toy: Toy, tmp_path: Path) -> None:
-    deadly = toy.edited(
-        tmp_path / "t.toml", ('[transfer]\nbackend = "toy"', '[transfer]\nbackend = "toy"\ndie_after = 3')
-    )
-    result = toy.build(tmp_path / "out", "--workers", 1, recipe=deadly)
-    assert result.returncode == 1 and "was killed" in result.stderr and "Traceback" not in result.stderr
-    assert len(list((tmp_path / "out").glob("shards/*/DONE"))) == 1
-
-
 @pytest.mark.parametrize(
     ("changes", "code", "said"),
     [
