@@ -4,6 +4,7 @@ One module per command: parse, call, print. They import nothing heavy outside th
 """
 
 import os
+import signal
 from typing import Annotated
 
 import typer
@@ -19,11 +20,12 @@ from facesyn.cli import (
     generate,
     models,
     prompts,
+    recipes,
     references,
     train,
     transfer,
 )
-from facesyn.cli.errors import Commands
+from facesyn.cli.errors import Commands, terminate
 
 app = typer.Typer(
     name="facesyn",
@@ -53,6 +55,7 @@ def root(
 app.command()(prompts.prompts)
 app.command()(generate.generate)
 app.command()(transfer.transfer)
+dataset.app.add_typer(recipes.app, name="recipes")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(references.app, name="references")
 app.command()(train.train)
@@ -66,5 +69,6 @@ app.command()(doctor.doctor)
 
 def main() -> None:
     """Entry point of the console script."""
+    signal.signal(signal.SIGTERM, terminate)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its remarks are about itself, not about the work
     app()

@@ -24,8 +24,10 @@ from facesyn.dataset.run_folder import RunFolder
 from facesyn.dataset.shard import ShardWork, SourceWork
 from facesyn.errors import BackendError, RunError, UsageError
 from facesyn.gates.keeper import Keeper
+from facesyn.models import resolve
 from facesyn.out import out
-from facesyn.records import PromptRow, format_row, read_rows, write_bytes, write_rows
+from facesyn.records import PromptRow, read_rows, write_bytes, write_rows
+from facesyn.strata import stratify
 
 LOCAL = "local"
 """The executor that is used where none is named."""
@@ -45,7 +47,7 @@ _DISK_ERRORS = frozenset(
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raises UsageError or BackendError where a backend, option or bank is unknown or cannot be used here."""
+    """Raises UsageError, BackendError or ModelError for what a recipe names and nobody knows, or cannot run here."""
     tables = (
         ("prompts", "prompter", recipe.prompts),
         ("generate", "generator", recipe.generate),
@@ -65,8 +67,11 @@ def check_recipe(recipe: Recipe) -> None:
                     f"Recipe {recipe.name} has an unknown key '{key}.{option}'.",
                     hint=registry.suggest(option, keys, "Keys here"),
                 )
+    if recipe.output.aligned:
+        resolve(recipe.output.landmarker, "landmarker")
     bank_folder(recipe.generate.edges, "edges")
-    bank_folder(recipe.transfer.references, "references")
+    references = read_bank(bank_folder(recipe.transfer.references, "references"))
+    stratify(references, recipe.transfer.strata, recipe.transfer.quotas)
 
 
 def build(
@@ -93,7 +98,7 @@ def build(
         edges = _open_bank(recipe.generate.edges, "edges", check=not begun)
         references = _open_bank(recipe.transfer.references, "references", check=not begun)
         if not begun:
-            check_space(path, recipe, recipe.image_total + recipe.identities)
+            check_space(path, recipe, recipe.image_total, recipe.identities)
         path.mkdir(parents=True, exist_ok=True)
         with folder.locked():
             folder.check(recipe)
@@ -102,12 +107,11 @@ def build(
             folder.begin()
             banks = {"edges": digest(edges), "references": digest(references)}
             folder.pin({"facesyn": __version__, **banks}, whole=False)
-            plan = make_plan(recipe, _settle_prompts(folder, recipe), edges, references)
-            _settle_plan(folder, recipe, plan)
+            plan = _settle_plan(folder, recipe, _settle_prompts(folder, recipe), edges, references)
             work = ShardWork(path.absolute(), tuple(banks.items()))
             builder = _Builder(folder, recipe, plan, work, engine)
             made = sum([builder.make(segment) for segment in segments(recipe)])
-            if made or not is_finished(folder):
+            if made or not is_finished(folder, recipe):
                 finish(folder, recipe, plan)
             if recipe.gates.enabled:
                 rounds.clear(folder)
@@ -137,7 +141,7 @@ def extend(path: Path, identities: int, **options: Any) -> Built:
         folder.check(recipe)
         if larger.gates.enabled:  # limits follow the number of people
             _pin_gates(folder, _keeper(larger, larger.identities, _encoder(larger)))
-        unfinish(folder)
+        unfinish(folder, recipe)
         write_bytes(folder.recipe, format_recipe(larger).encode())
     return build(larger, path, **options)
 
@@ -193,15 +197,27 @@ def _settle_prompts(folder: RunFolder, recipe: Recipe) -> list[PromptRow]:
     return prompts
 
 
-def _settle_plan(folder: RunFolder, recipe: Recipe, plan: Sequence[PlanRow]) -> None:
-    """Write the plan; where shards may have been made by another one, raise RunError instead."""
-    text = "".join(map(format_row, plan)).encode()
-    before = folder.plan.read_bytes() if folder.plan.is_file() else b""
-    if before != text:
-        extended = bool(recipe.extended_from) and text.startswith(before)
-        if folder.provenance.is_file() and not extended:
-            raise RunError(f"{folder.plan} is not the plan of this recipe any more.", hint="Build into a new folder.")
-        write_bytes(folder.plan, text)
+def _settle_plan(
+    folder: RunFolder,
+    recipe: Recipe,
+    prompts: Sequence[PromptRow],
+    edges: Sequence[BankPicture],
+    references: Sequence[BankPicture],
+) -> list[PlanRow]:
+    """The plan of the run, written once; to be made again it takes longer than to be read.
+
+    Raises RunError where shards may have been made by a plan that is not of these prompts. Recipe and banks are known
+    to be the same then.
+    """
+    before = read_rows(folder.plan, PlanRow) if folder.plan.is_file() and folder.provenance.is_file() else []
+    known = zip(before, prompts, strict=False)
+    if len(before) > len(prompts) or any((row.id, row.face_seed) != (prompt.id, prompt.seed) for row, prompt in known):
+        raise RunError(f"{folder.plan} is not the plan of this recipe any more.", hint="Build into a new folder.")
+    if len(before) == len(prompts):
+        return before
+    plan = make_plan(recipe, prompts, edges, references)
+    write_rows(folder.plan, plan)
+    return plan
 
 
 @dataclass(frozen=True)
@@ -238,7 +254,8 @@ class _Builder:
         before = sum(len(row.references) for row in self.plan[: segment.identities.start])
         finished = segment.images - sum(counts[shard] for shard in left)
         if finished or before:
-            check_space(self.folder.path, self.recipe, sum(counts[shard] + len(members[shard]) for shard in left))
+            people = sum(len(members[shard]) for shard in left)
+            check_space(self.folder.path, self.recipe, sum(counts[shard] for shard in left), people)
         if finished:
             there = f"{before + finished} of {self.recipe.image_total} images are there"
             out.note(f"Resuming {self.folder.path}: {there}.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from facesyn.dataset.plan import PlanRow, segments
 from facesyn.dataset.recipe import Recipe
 from facesyn.dataset.rounds import Candidate, round_files
-from facesyn.dataset.run_folder import IMAGE_ROWS, REJECTED_ROWS, SOURCE_ROWS, RunFolder
+from facesyn.dataset.run_folder import ALIGNED_ROWS, IMAGE_ROWS, REJECTED_ROWS, SOURCE_ROWS, RunFolder
 from facesyn.dataset.shard import ImageRow, RejectedRow, SourceRow
 from facesyn.demographics import AgeInterval, Cell
 from facesyn.records import Row, format_row, read_rows, stream_rows, write_bytes, write_parts, write_rows
@@ -57,21 +57,28 @@ def finish(folder: RunFolder, recipe: Recipe, plan: Sequence[PlanRow]) -> None:
 
     write_parts(folder.metadata, joined(IMAGE_ROWS))
     write_parts(folder.source_rows, joined(SOURCE_ROWS))
+    if recipe.output.aligned:
+        write_parts(folder.aligned_metadata, joined(ALIGNED_ROWS))
     if recipe.gates.enabled:
         write_parts(folder.rejected, _chained(_rejected_sources(folder), joined(REJECTED_ROWS)))
         write_rows(folder.shortfalls, _shortfalls(folder, plan))
     write_bytes(folder.sheet, encode_png(dataset_sheet(folder, recipe, plan)))
 
 
-def is_finished(folder: RunFolder) -> bool:
-    """Whether `finish` was, once all shards were made."""
-    return all(file.is_file() for file in (folder.metadata, folder.source_rows, folder.sheet))
+def is_finished(folder: RunFolder, recipe: Recipe) -> bool:
+    """Whether `finish` was called once all shards were made."""
+    return all(file.is_file() for file in _summaries(folder, recipe))
 
 
-def unfinish(folder: RunFolder) -> None:
+def unfinish(folder: RunFolder, recipe: Recipe) -> None:
     """Take back what `finish` wrote: more shards are to come."""
-    for file in (folder.metadata, folder.source_rows, folder.sheet):
+    for file in _summaries(folder, recipe):
         file.unlink(missing_ok=True)
+
+
+def _summaries(folder: RunFolder, recipe: Recipe) -> list[Path]:
+    aligned = [folder.aligned_metadata] if recipe.output.aligned else []
+    return [folder.metadata, folder.source_rows, *aligned, folder.sheet]
 
 
 def count(folder: RunFolder, recipe: Recipe, made: int) -> Built:

@@ -14,6 +14,8 @@ SMALL_PICTURE = 24_000
 """Bytes of a 128 × 128 PNG of a face, roughly: what the models of a bundle make."""
 LARGE_PICTURE = 420_000
 """Bytes of a 512 × 512 PNG of a face, roughly."""
+ALIGNED_PICTURE = 22_000
+"""Bytes of a 112 × 112 PNG of a face, roughly."""
 ROW = 1_200
 """Bytes of labels per picture, roughly."""
 
@@ -31,19 +33,18 @@ class Forecast:
 
 def forecast(recipe: Recipe) -> Forecast:
     """Counts are exact; bytes are a rough guess."""
-    pictures = recipe.image_total + recipe.identities
     return Forecast(
         identities=recipe.identities,
         images=recipe.image_total,
         shards=segments(recipe)[-1].shards.stop,
-        bytes=pictures * (_picture_bytes(recipe) + ROW),
+        bytes=_bytes(recipe, recipe.image_total, recipe.identities),
         quotas=recipe.demographics.to_demographics().quotas(recipe.identities),
     )
 
 
-def check_space(path: Path, recipe: Recipe, pictures: int) -> None:
+def check_space(path: Path, recipe: Recipe, images: int, sources: int) -> None:
     """Raises RunError where the disk of `path` has no room for so many pictures and their rows."""
-    needed = pictures * (_picture_bytes(recipe) + ROW)
+    needed = _bytes(recipe, images, sources)
     existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:
@@ -53,6 +54,7 @@ def check_space(path: Path, recipe: Recipe, pictures: int) -> None:
         )
 
 
-def _picture_bytes(recipe: Recipe) -> int:
+def _bytes(recipe: Recipe, images: int, sources: int) -> int:
     bundles = registry.names(registry.Role.MODEL)
-    return SMALL_PICTURE if recipe.transfer.options.get("model", "mini") in bundles else LARGE_PICTURE
+    picture = SMALL_PICTURE if recipe.transfer.options.get("model", "mini") in bundles else LARGE_PICTURE
+    return (images + sources) * (picture + ROW) + (images * (ALIGNED_PICTURE + ROW) if recipe.output.aligned else 0)

@@ -15,6 +15,7 @@ from facesyn.records import PromptRow, Row, Seed
 from facesyn.seeds import derive_seed
 from facesyn.stages.generation import draw_edge_map
 from facesyn.stages.transfers import draw_references
+from facesyn.strata import stratify
 
 
 class PlanRow(Row):
@@ -94,8 +95,9 @@ def make_plan(
     edges: Sequence[BankPicture],
     references: Sequence[BankPicture],
 ) -> list[PlanRow]:
-    """One row per prompt."""
+    """One row per prompt. Raises UsageError for strata or quotas that the references do not have."""
     counts = image_counts(recipe)
+    strata = stratify(references, recipe.transfer.strata, recipe.transfer.quotas)
     return [
         PlanRow(
             id=prompts[number].id,
@@ -108,7 +110,7 @@ def make_plan(
             references=[
                 picture.name
                 for picture in draw_references(
-                    recipe.seed, prompts[number].id, prompts[number].gender, references, counts[number]
+                    recipe.seed, prompts[number].id, prompts[number].gender, strata, counts[number]
                 )
             ],
         )

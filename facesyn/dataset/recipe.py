@@ -82,11 +82,22 @@ class TransferTable(_Backend):
     backend: str = "diffusers"
     references: str = "mini"
     """A model bundle that ships style references, or a folder of pictures."""
+    strata: list[str] = []
+    """Labels of the references: each person gets every combination that there is as often, or by `quotas`."""
+    quotas: dict[str, dict[str, float]] = {}
+    """Label → category → how much of it relative to the label's others; see `facesyn.strata`."""
 
 
 class EncoderTable(_Backend):
     backend: str = ""
     """Empty: no similarities are measured."""
+
+
+class OutputTable(_Table):
+    aligned: bool = False
+    """Whether to write each image once more, 112 × 112, by ArcFace's five-point template."""
+    landmarker: str = "mini"
+    """The model bundle or folder whose landmarker finds the five points."""
 
 
 def _kind_of_images(value: Any) -> Literal["count", "long tail"]:
@@ -118,6 +129,7 @@ class Recipe(_Table):
     encoder: EncoderTable = EncoderTable()
     gates: GateSettings = GateSettings(enabled=False)
     """A recipe without the table has no gates; one with it has all that it does not switch off."""
+    output: OutputTable = OutputTable()
 
     @property
     def image_total(self) -> int:
@@ -155,10 +167,24 @@ def built_in() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in files.iterdir() if file.name.endswith(".toml"))
 
 
+def built_in_text(name: str) -> str:
+    """The TOML of a built-in recipe. Raises UsageError where there is none of that name."""
+    if name not in built_in():
+        raise UsageError(
+            f"There is no built-in recipe {name!r}.", hint=registry.suggest(name, built_in(), "Built-in recipes")
+        )
+    return (resources.files("facesyn.dataset") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def description(name: str) -> str:
+    """What a built-in recipe says of itself in its first line."""
+    return built_in_text(name).partition("\n")[0].removeprefix("# ")
+
+
 def load_recipe(name: str) -> Recipe:
     """A built-in recipe by name, or one from a TOML file. Raises UsageError naming file and key."""
     if name in built_in():
-        text = (resources.files("facesyn.dataset") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+        text = built_in_text(name)
     elif Path(name).is_file():
         text = _read(Path(name))
     else:

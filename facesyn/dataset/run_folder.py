@@ -7,6 +7,7 @@ provenance.json           models, banks and versions, the same for every picture
 shards/00003/             rows of a finished shard, and DONE: a hash over its rows and pictures
 sources/ID.png            the source face of an identity, with sources.jsonl
 images/ID/000.png …       the transferred images, with metadata.jsonl
+aligned/ID/000.png …      the same in a recogniser's frame, with the same names and labels, where the recipe asks for it
 rounds/, rejected.jsonl   what the gates said of sources, and of images that were not let in
 shortfalls.jsonl          cells with fewer people or images than were asked for
 contact-sheet.png
@@ -29,6 +30,7 @@ from facesyn.errors import RunError, UsageError
 from facesyn.records import METADATA, write_bytes
 
 IMAGE_ROWS = "images.jsonl"
+ALIGNED_ROWS = "aligned.jsonl"
 SOURCE_ROWS = "sources.jsonl"
 REJECTED_ROWS = "rejected.jsonl"
 LOCK_PATIENCE = 5.0
@@ -47,12 +49,17 @@ class RunFolder:
         self.shards = path / "shards"
         self.sources = path / "sources"
         self.images = path / "images"
+        self.aligned = path / "aligned"
         self.rounds = path / "rounds"
         self.sheet = path / "contact-sheet.png"
 
     @property
     def metadata(self) -> Path:
         return self.images / METADATA
+
+    @property
+    def aligned_metadata(self) -> Path:
+        return self.aligned / METADATA
 
     @property
     def source_rows(self) -> Path:
@@ -97,7 +104,7 @@ class RunFolder:
         for leftover in self.shards.glob(".[0-9]*"):
             shutil.rmtree(leftover)
         self.rounds.mkdir(exist_ok=True)
-        for folder in (self.path, self.sources, self.images, self.rounds, *self.shards.iterdir()):
+        for folder in (self.path, self.sources, self.images, self.aligned, self.rounds, *self.shards.iterdir()):
             for leftover in folder.glob(".*.tmp"):
                 leftover.unlink()
 
@@ -155,13 +162,15 @@ class RunFolder:
     def publish(self, number: int, identities: Iterable[str]) -> None:
         """Move a shard's work into place, then mark it done. Whatever is killed in between is done again."""
         work, identities = self.work(number), list(identities)
-        for identity in identities:
-            _replace(work / "images" / identity, self.images / identity)
-            _replace(work / "sources" / f"{identity}.png", self.sources / f"{identity}.png")
-        (work / "images").rmdir()
-        (work / "sources").rmdir()
+        kinds = [folder for folder in (self.images, self.aligned, self.sources) if (work / folder.name).is_dir()]
+        for folder in kinds:
+            folder.mkdir(exist_ok=True)
+            for identity in identities:
+                name = f"{identity}.png" if folder == self.sources else identity
+                _replace(work / folder.name / name, folder / name)
+            (work / folder.name).rmdir()
         _replace(work, self.shard(number))
-        for folder in (self.images, self.sources, self.shards):
+        for folder in (*kinds, self.shards):
             _sync(folder)
         write_bytes(self.shard(number) / "DONE", self._marker(number, identities))
 
@@ -182,11 +191,12 @@ class RunFolder:
 
     def _marked(self, number: int, identities: Iterable[str]) -> list[Path]:
         """The files a marker speaks for."""
-        rejected = self.shard(number) / REJECTED_ROWS
+        aligned, rejected = self.shard(number) / ALIGNED_ROWS, self.shard(number) / REJECTED_ROWS
         files = [self.shard(number) / IMAGE_ROWS, self.shard(number) / SOURCE_ROWS]
-        files += [rejected] if rejected.is_file() else []
+        files += [file for file in (rejected, aligned) if file.is_file()]
         for identity in identities:
             files += [self.sources / f"{identity}.png", *sorted((self.images / identity).iterdir())]
+            files += sorted((self.aligned / identity).iterdir()) if aligned.is_file() else []
         return files
 
     def _marker(self, number: int, identities: Iterable[str]) -> bytes:

@@ -13,10 +13,11 @@ import numpy as np
 
 from facesyn import __version__, registry
 from facesyn.banks import BankPicture, bank_folder, read_bank
+from facesyn.dataset.aligned import Aligner
 from facesyn.dataset.plan import PlanRow, Segment, batches, segments
 from facesyn.dataset.recipe import Recipe, parse_recipe
 from facesyn.dataset.rounds import Candidate, accepted, attempt_seed, publish_candidates, round_files
-from facesyn.dataset.run_folder import IMAGE_ROWS, REJECTED_ROWS, SOURCE_ROWS, RunFolder, write_synced
+from facesyn.dataset.run_folder import ALIGNED_ROWS, IMAGE_ROWS, REJECTED_ROWS, SOURCE_ROWS, RunFolder, write_synced
 from facesyn.errors import BackendError
 from facesyn.gates.keeper import Keeper, figures, rejected_by
 from facesyn.gates.measures import Verdict, thumbnail
@@ -60,6 +61,8 @@ class ImageRow(PictureRow):
     reference_similarity: float | None = None
     attempt: int | None = None
     gates: dict[str, float] | None = None
+    landmarks: list[tuple[float, float]] | None = None
+    """Eyes, nose tip, mouth corners in pixels, where the recipe asks for aligned images: those follow from them."""
     style: dict[str, Any] | None = None
     """What the bank says of the reference: pose, light, …"""
 
@@ -121,6 +124,7 @@ class _Bench:
         self.encoder: FaceEncoder | None = None
         if recipe.encoder.backend:
             self.encoder = registry.create("encoder", recipe.encoder.backend, recipe.encoder.options)
+        self.aligner = Aligner(recipe.output.landmarker) if recipe.output.aligned else None
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)
         self.edges = _by_name(read_bank(bank_folder(recipe.generate.edges, "edges")))
@@ -154,7 +158,8 @@ class _Bench:
             rows = [row for row in rows if row.id in chosen]
         work = self.folder.work(shard)
         shutil.rmtree(work, ignore_errors=True)  # of a worker that died with it
-        for name in ("sources", "images", *(f"images/{row.id}" for row in rows)):
+        kinds = ("images", "aligned") if self.aligner else ("images",)
+        for name in ("sources", *kinds, *(f"{kind}/{row.id}" for kind in kinds for row in rows)):
             (work / name).mkdir(parents=True)
         sources = self._take_sources(rows, chosen, shard) if chosen else self._make_sources(rows, shard)
         self._make_images(rows, sources, shard)
@@ -226,6 +231,7 @@ class _Bench:
             for batch in batches(len(todo), self.recipe.batch_size):
                 pairs = todo[batch]
                 images, measured = self._transfer(pairs, sources, attempt)
+                kept: dict[tuple[str, int], Image] = {}
                 for (row, number), image, likeness in zip(pairs, images, measured, strict=True):
                     others = thumbnails[row.id]
                     verdicts = self.keeper.examine_image(image, likeness.source, likeness.reference, others)
@@ -238,10 +244,17 @@ class _Bench:
                         record = record.model_copy(update={"attempt": attempt, "gates": figures(verdicts)})
                     others.append(thumbnail(image))
                     self._save(image, shard, f"images/{image_name(row.id, number)}")
-                    records[row.id, number] = record
+                    records[row.id, number], kept[row.id, number] = record, image
+                if self.aligner:
+                    for key, (points, face) in zip(kept, self.aligner.align([*kept.values()]), strict=True):
+                        self._save(face, shard, f"aligned/{image_name(*key)}")
+                        records[key] = records[key].model_copy(update={"landmarks": points})
             todo = left
         ordered = [records[row.id, n] for row in rows for n in range(len(row.references)) if (row.id, n) in records]
         write_synced(self.folder.work(shard) / IMAGE_ROWS, "".join(map(format_row, ordered)).encode())
+        if self.aligner:
+            unplaced = (record.model_copy(update={"landmarks": None}) for record in ordered)
+            write_synced(self.folder.work(shard) / ALIGNED_ROWS, "".join(map(format_row, unplaced)).encode())
         if gated:
             write_synced(self.folder.work(shard) / REJECTED_ROWS, "".join(map(format_row, rejected)).encode())
 
@@ -300,6 +313,7 @@ class _Bench:
             "transfer": dict(self.transfer.facts()),
         }
         facts |= {"encoder": dict(self.encoder.facts())} if self.encoder else {}
+        facts |= {"aligned": dict(self.aligner.facts())} if self.aligner else {}
         return facts | ({"gates": self.keeper.facts()} if self.recipe.gates.enabled else {})
 
 

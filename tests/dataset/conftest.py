@@ -14,6 +14,8 @@ from PIL import Image, ImageDraw
 
 from facesyn.records import Row, write_rows
 
+ROOT = Path(__file__).parents[2]
+
 ENTRY_POINTS = "".join(
     f"[facesyn.{role}s]\ntoy = toy_backends:Toy{name}\n"
     for role, name in (
@@ -63,8 +65,7 @@ class Toy:
 
     @property
     def environment(self) -> dict[str, str]:
-        root = Path(__file__).parents[2]
-        paths = os.pathsep.join([str(self.site), str(root)])
+        paths = os.pathsep.join([str(self.site), str(ROOT)])
         return os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
 
     def build(
