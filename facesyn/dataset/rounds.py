@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facesyn.dataset.plan import PlanRow, batches
-from facesyn.dataset.run_folder import RunFolder, write_synced
+from facesyn.dataset.run_folder import RunFolder, sync_files
 from facesyn.gates.keeper import Keeper, figures, rejected_by
 from facesyn.gates.measures import Verdict
 from facesyn.identity.uniqueness import UniquenessIndex
@@ -161,7 +161,7 @@ def publish_candidates(
     records = []
     for row in rows:
         data = encode_png(pictures[row.id].convert("RGB"))
-        write_synced(work / f"{row.id}.png", data)
+        (work / f"{row.id}.png").write_bytes(data)
         records.append(
             Candidate(
                 id=row.id,
@@ -176,8 +176,9 @@ def publish_candidates(
     if embeddings is not None:
         buffer = BytesIO()
         np.save(buffer, embeddings.astype(np.float32))
-        write_synced(work / EMBEDDINGS, buffer.getvalue())
-    write_synced(work / CANDIDATES, "".join(map(format_row, records)).encode())
+        (work / EMBEDDINGS).write_bytes(buffer.getvalue())
+    (work / CANDIDATES).write_bytes("".join(map(format_row, records)).encode())
+    sync_files(work)
     if target.exists():
         shutil.rmtree(target)
     work.rename(target)

@@ -162,6 +162,7 @@ class RunFolder:
     def publish(self, number: int, identities: Iterable[str]) -> None:
         """Move a shard's work into place, then mark it done. Whatever is killed in between is done again."""
         work, identities = self.work(number), list(identities)
+        sync_files(work)
         kinds = [folder for folder in (self.images, self.aligned, self.sources) if (work / folder.name).is_dir()]
         for folder in kinds:
             folder.mkdir(exist_ok=True)
@@ -225,12 +226,11 @@ def _count(files: int, size: int) -> str:
     return f" of {files} files, {size} bytes\n"
 
 
-def write_synced(path: Path, data: bytes) -> None:
-    """Write a file through to the disk; for work folders, where a half-written file does no harm."""
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def sync_files(folder: Path) -> None:
+    """Write every file under a folder through to the disk: at once, which takes a fraction of one after the other."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(place, name))
 
 
 def _replace(source: Path, target: Path) -> None:
@@ -241,8 +241,8 @@ def _replace(source: Path, target: Path) -> None:
     os.replace(source, target)
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

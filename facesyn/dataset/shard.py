@@ -17,7 +17,7 @@ from facesyn.dataset.aligned import Aligner
 from facesyn.dataset.plan import PlanRow, Segment, batches, segments
 from facesyn.dataset.recipe import Recipe, parse_recipe
 from facesyn.dataset.rounds import Candidate, accepted, attempt_seed, publish_candidates, round_files
-from facesyn.dataset.run_folder import ALIGNED_ROWS, IMAGE_ROWS, REJECTED_ROWS, SOURCE_ROWS, RunFolder, write_synced
+from facesyn.dataset.run_folder import ALIGNED_ROWS, IMAGE_ROWS, REJECTED_ROWS, SOURCE_ROWS, RunFolder
 from facesyn.errors import BackendError
 from facesyn.gates.keeper import Keeper, figures, rejected_by
 from facesyn.gates.measures import Verdict, thumbnail
@@ -191,11 +191,11 @@ class _Bench:
         for row in rows:
             candidate = chosen[row.id]
             file = self.folder.candidates(candidate.attempt, shard) / f"{row.id}.png"
-            write_synced(self.folder.work(shard) / f"sources/{row.id}.png", file.read_bytes())
+            (self.folder.work(shard) / f"sources/{row.id}.png").write_bytes(file.read_bytes())
             made[row.id] = load_image(file)
             found = {"face_seed": candidate.face_seed, "attempt": candidate.attempt, "gates": candidate.gates}
             records.append(self._source_row(row).model_copy(update=found))
-        write_synced(self.folder.work(shard) / SOURCE_ROWS, "".join(map(format_row, records)).encode())
+        (self.folder.work(shard) / SOURCE_ROWS).write_bytes("".join(map(format_row, records)).encode())
         return made
 
     def _generate(self, rows: Sequence[PlanRow], seeds: Sequence[int]) -> dict[str, "Image"]:
@@ -217,7 +217,7 @@ class _Bench:
         for row in rows:
             self._save(made[row.id], shard, f"sources/{row.id}.png")
         records = [self._source_row(row) for row in rows]
-        write_synced(self.folder.work(shard) / SOURCE_ROWS, "".join(map(format_row, records)).encode())
+        (self.folder.work(shard) / SOURCE_ROWS).write_bytes("".join(map(format_row, records)).encode())
         return made
 
     def _make_images(self, rows: Sequence[PlanRow], sources: Mapping[str, "Image"], shard: int) -> None:
@@ -251,12 +251,12 @@ class _Bench:
                         records[key] = records[key].model_copy(update={"landmarks": points})
             todo = left
         ordered = [records[row.id, n] for row in rows for n in range(len(row.references)) if (row.id, n) in records]
-        write_synced(self.folder.work(shard) / IMAGE_ROWS, "".join(map(format_row, ordered)).encode())
+        (self.folder.work(shard) / IMAGE_ROWS).write_bytes("".join(map(format_row, ordered)).encode())
         if self.aligner:
             unplaced = (record.model_copy(update={"landmarks": None}) for record in ordered)
-            write_synced(self.folder.work(shard) / ALIGNED_ROWS, "".join(map(format_row, unplaced)).encode())
+            (self.folder.work(shard) / ALIGNED_ROWS).write_bytes("".join(map(format_row, unplaced)).encode())
         if gated:
-            write_synced(self.folder.work(shard) / REJECTED_ROWS, "".join(map(format_row, rejected)).encode())
+            (self.folder.work(shard) / REJECTED_ROWS).write_bytes("".join(map(format_row, rejected)).encode())
 
     def _transfer(
         self, pairs: Sequence[tuple[PlanRow, int]], sources: Mapping[str, "Image"], attempt: int
@@ -304,7 +304,7 @@ class _Bench:
     def _save(self, image: "Image", shard: int, name: str) -> None:
         from facesyn.imaging import encode_png
 
-        write_synced(self.folder.work(shard) / name, encode_png(image.convert("RGB")))
+        (self.folder.work(shard) / name).write_bytes(encode_png(image.convert("RGB")))
 
     def _facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {
