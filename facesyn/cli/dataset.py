@@ -52,6 +52,9 @@ def build(
         bool, typer.Option("--no-gates", help="Let every picture in; the recipe's [gates] are not asked.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="With --dry-run: make a few pictures, to say how long it will take.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Build a dataset: prompts, faces, transferred images, labels, contact sheet.
@@ -69,9 +72,11 @@ def build(
     resolved = load_recipe(recipe).scaled(identities, images, seed)
     if no_gates:
         resolved = resolved.model_copy(update={"gates": resolved.gates.model_copy(update={"enabled": False})})
+    if measure and not dry_run:
+        raise UsageError("--measure belongs to --dry-run.", hint="Give both, or neither to build.")
     if dry_run:
         builder.check_recipe(resolved)
-        _print_forecast(forecast(resolved), json)
+        _print_forecast(forecast(resolved), _measured(resolved) if measure else None, workers, json)
         return
     options = parse_backend_options(executor_options)
     _report(builder.build(resolved, output, workers, executor, options), output, json)
@@ -214,12 +219,19 @@ def _rate(found: dict[str, float]) -> str:
     return f"{found['value']:.2%} ({found['low']:.2%}–{found['high']:.2%})"
 
 
-def _print_forecast(forecast: Any, as_json: bool) -> None:
+def _measured(recipe: Any) -> Any:
+    from facesyn.dataset.measure import measure
+
+    out.note("Making a few pictures to measure.")
+    return measure(recipe)
+
+
+def _print_forecast(forecast: Any, measured: Any, workers: int | None, as_json: bool) -> None:
     totals = {
         "identities": forecast.identities,
         "images": forecast.images,
         "shards": forecast.shards,
-        "bytes": forecast.bytes,
+        "bytes": measured.bytes if measured else forecast.bytes,
     }
     if as_json:
         quotas = [
@@ -231,11 +243,28 @@ def _print_forecast(forecast: Any, as_json: bool) -> None:
             }
             for cell, n in forecast.quotas.items()
         ]
-        out.json(totals | {"quotas": quotas})
+        times = (
+            {
+                "gpu_hours" if measured.gpu else "core_hours": round(measured.hours, 4),
+                "seconds_per_source": round(measured.source, 4),
+                "seconds_per_image": round(measured.image, 4),
+            }
+            if measured
+            else {}
+        )
+        out.json(totals | times | {"quotas": quotas})
         return
     rows = [(cell.ethnicity, cell.gender, cell.age_interval, n) for cell, n in forecast.quotas.items()]
     out.table(("ethnicity", "gender", "age", "identities"), rows)
     out.line(
         f"{forecast.identities} identities, {forecast.images} images beside their sources, "
-        f"{forecast.shards} shards, about {forecast.bytes / 1e6:.0f} MB"
+        f"{forecast.shards} shards, about {totals['bytes'] / 1e6:.0f} MB"
+    )
+    if measured is None:
+        out.hint("--measure makes a few pictures and says how long it will take.")
+        return
+    unit = "GPU-hours" if measured.gpu else "core-hours"
+    out.line(
+        f"{measured.hours:.3g} {unit}: {measured.source:.3g} s a source, {measured.image:.3g} s an image in one worker"
+        + (f"; {measured.hours / workers:.3g} hours in {workers} workers" if workers else "")
     )
