@@ -26,14 +26,14 @@ def rows(path: Path) -> list[dict[str, Any]]:
 def built(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("aligned") / "dataset"
     recipe = toy.edited(output.with_suffix(".toml"), ("[prompts]", "[output]\naligned = true\n\n[prompts]"))
-    result = toy.build(output, "--identities", 3, "--workers", 1, recipe=recipe)
+    result = toy.build(output, "--workers", 1, recipe=recipe)
     assert result.returncode == 0, result.stderr
     return output
 
 
 def test_every_image_is_there_once_more_with_the_same_labels(built: Path) -> None:
     images, aligned = rows(built / "images" / "metadata.jsonl"), rows(built / "aligned" / "metadata.jsonl")
-    assert len(images) == 9 and [{k: v for k, v in row.items() if k != "landmarks"} for row in images] == aligned
+    assert len(images) == 30 and [{k: v for k, v in row.items() if k != "landmarks"} for row in images] == aligned
     for row in images:
         with (
             Image.open(built / "aligned" / row["file_name"]) as face,
@@ -46,14 +46,14 @@ def test_every_image_is_there_once_more_with_the_same_labels(built: Path) -> Non
 def test_the_other_bytes_do_not_depend_on_it(built: Path, finished: Path, hashes: Hashes) -> None:
     before, after = hashes(finished), hashes(built)
     pictures = [name for name in after if name.startswith(("images/0", "sources/0"))]
-    assert len(pictures) == 12 and all(before[name] == after[name] for name in pictures)
+    assert len(pictures) == 40 and all(before[name] == after[name] for name in pictures)
 
 
 def test_a_missing_aligned_image_is_made_again(toy: Toy, built: Path, hashes: Hashes, tmp_path: Path) -> None:
     output = shutil.copytree(built, tmp_path / "damaged")
     shutil.rmtree(output / "aligned" / "000001")
     result = toy.build(output, "--workers", 1, recipe=output / "recipe.toml")
-    assert result.returncode == 0 and "3 of 9 images are there" in result.stderr, result.stderr
+    assert result.returncode == 0 and "24 of 30 images are there" in result.stderr, result.stderr
     assert hashes(output) == hashes(built)
 
 
