@@ -61,8 +61,10 @@ def draw(strata: Sequence[Stratum], count: int, gender: str, rng: random.Random)
     """`count` pictures, of every stratum its share rounded down or up; within one as `facesyn.banks.choose`.
 
     Systematic sampling: the strata in random order along a line, marks on it at equal distances from a random start.
-    So on average over draws each gets its exact share, however few pictures a single draw has.
+    So on average over draws each gets its exact share, however few pictures a single draw has. Strata without a picture
+    labelled with the same `gender` are left out, unless there is none with one.
     """
+    strata = [each for each in strata if any(p.labels.get("gender") == gender for p in each.pictures)] or strata
     if len(strata) == 1:
         return choose(strata[0].pictures, count, gender, rng)
     order = rng.sample(strata, len(strata))

@@ -54,6 +54,15 @@ def test_a_quota_of_nothing_leaves_a_category_out() -> None:
     assert {s.categories for s in stratify(BANK, ["light"], {"light": {"rim": 0}})} == {("hard",), ("soft",)}
 
 
+def test_no_one_is_dressed_as_another_gender_for_the_sake_of_a_stratum() -> None:
+    bank = [p for p in BANK if p.labels["gender"] == "male" or p.labels["light"]["name"] != "rim"]
+    strata = stratify(bank, ["light"], {})
+    women = [draw(strata, 4, "female", random.Random(seed)) for seed in range(9)]
+    assert all(p.labels["gender"] == "female" for drawn in women for p in drawn)
+    assert {p.labels["light"]["name"] for p in draw(strata, 3, "male", random.Random(0))} == set(LIGHTS)
+    assert len(draw(strata, 3, "unlabelled", random.Random(0))) == 3
+
+
 def test_without_strata_nothing_changes() -> None:
     for seed in range(5):
         plain = choose(BANK, 50, "male", random.Random(seed))

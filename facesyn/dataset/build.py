@@ -187,9 +187,8 @@ def _settle_prompts(folder: RunFolder, recipe: Recipe) -> list[PromptRow]:
         writer = registry.create("prompter", recipe.prompts.backend, recipe.prompts.options)
         asked = cells[segment.identities.start : segment.identities.stop]
         prompts += writer.write(asked, seed=recipe.seed, first=segment.identities.start)
-        if [row.cell for row in prompts] != cells[: segment.identities.stop] or len({row.id for row in prompts}) != len(
-            prompts
-        ):
+        as_asked = [row.cell for row in prompts] == cells[: segment.identities.stop]
+        if not as_asked or len({row.id for row in prompts}) != len(prompts):
             raise BackendError(f"The prompter backend {recipe.prompts.backend!r} did not write one row per identity.")
         write_rows(folder.prompts, prompts)
     if [prompt.cell for prompt in prompts] != cells:
