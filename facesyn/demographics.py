@@ -110,11 +110,12 @@ class Demographics:
         """All cells, ethnicity varying slowest."""
         return tuple(Cell(*parts) for parts in product(self.ethnicities, self.genders, self.age_intervals))
 
-    def quotas(self, total: int) -> dict[Cell, int]:
+    def quotas(self, total: int, present: Sequence[Cell] = ()) -> dict[Cell, int]:
         """How many of `total` identities each cell gets, by largest remainders; sums to `total` exactly.
 
-        Of equal remainders, the cell goes first whose categories, then whose pairs of categories, got least so far: 16
-        identities over 32 equal cells are balanced in every category, and gender is not tied to ethnicity.
+        With identities `present` already, no cell gets fewer than it has. Of equal remainders, the cell goes first
+        whose categories, then whose pairs of categories, got least so far: 16 identities over 32 equal cells are
+        balanced in every category, and gender is not tied to ethnicity.
         """
         weights = dict(self.weights)
 
@@ -128,35 +129,46 @@ class Demographics:
         if whole == 0:
             raise UsageError("Every cell of the plan has weight 0.")
         exact = {cell: total * share / whole for cell, share in shares.items()}
-        quotas = {cell: int(value) for cell, value in exact.items()}
-        remainders = {cell: exact[cell] - quotas[cell] for cell in self.cells}
+        quotas = dict.fromkeys(self.cells, 0) | dict(count_cells(present))
+        whole_shares = {cell: max(quotas[cell], int(value)) for cell, value in exact.items()}
+        if sum(whole_shares.values()) <= total:
+            quotas = whole_shares
         given: Counter[object] = Counter()
+
+        def give(cell: Cell) -> None:
+            given.update(cell.categories)
+            given.update(combinations(cell.categories, 2))
+
+        for cell in self.cells:
+            if quotas[cell] > exact[cell]:
+                give(cell)
         for _ in range(total - sum(quotas.values())):
             best = min(
-                remainders,
+                self.cells,
                 key=lambda cell: (
-                    -remainders[cell],
+                    quotas[cell] - exact[cell],
                     sum(given[category] for category in cell.categories),
                     sum(given[pair] for pair in combinations(cell.categories, 2)),
                 ),
             )
             quotas[best] += 1
-            del remainders[best]
-            given.update(best.categories)
-            given.update(combinations(best.categories, 2))
+            give(best)
         return quotas
 
-    def plan(self, total: int, seed: int) -> list[Cell]:
-        """`total` cells with exact quotas, in an order shuffled by `seed`, so that any prefix is roughly balanced.
+    def plan(self, total: int, seed: int, present: Sequence[Cell] = ()) -> list[Cell]:
+        """The cells of `total` identities with exact quotas, less those `present` already, in an order shuffled by
+        `seed`, so that any prefix is roughly balanced.
 
         Rounds of one identity per open cell, each round shuffled on its own.
         """
         if total < 1:
             raise UsageError(f"A plan needs at least one identity, not {total}.")
-        left = self.quotas(total)
-        rng = random.Random(derive_seed(seed, "plan", "order"))
+        left = self.quotas(total, present)
+        for cell in present:
+            left[cell] -= 1
+        rng = random.Random(derive_seed(seed, "plan", "order", len(present)))
         order: list[Cell] = []
-        while len(order) < total:
+        while len(order) < total - len(present):
             open_cells = [cell for cell in self.cells if left[cell]]
             rng.shuffle(open_cells)
             order.extend(open_cells)

@@ -138,10 +138,12 @@ class Renderer(Protocol):
 class Executor(Protocol):
     """Decides where shards are worked on, and nothing else."""
 
-    def run(self, work: Callable[[int], None], shards: Sequence[int], on_done: Callable[[int], None]) -> None:
+    def run(self, work: Callable[[int], None], shards: Sequence[int], on_done: Callable[[int], None]) -> list[int]:
         """Call `work(shard)` for every shard, in any order and process; `on_done(shard)` in this process after each.
 
-        `work` is picklable. The first exception stops the run and is raised here.
+        `work` is picklable. The first exception stops the run and is raised here. A worker that dies is replaced and
+        its shard tried again, a bounded number of times; returns the shards given up, the others being done by then
+        (`facesyn.executors.Attempts` counts for every executor).
         """
         ...
 

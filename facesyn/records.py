@@ -7,9 +7,11 @@ import json
 import os
 import sys
 import tempfile
+from array import array
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -154,6 +156,31 @@ def read_rows(path: Path | str, kind: type[RowType]) -> list[RowType]:
         raise RecordError(f"{path} is not UTF-8 text.", hint="Rows are written one JSON object per line.") from None
 
 
+class RowFile(Generic[RowType]):
+    """A JSONL file read by the numbers of its lines, holding none: for files larger than what is asked of them."""
+
+    def __init__(self, path: Path, kind: type[RowType]):
+        self.path, self.kind = path, kind
+        with open(path, "rb") as file:
+            self._starts = array("Q", accumulate((len(line) for line in file), initial=0))
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def read(self, lines: range) -> list[RowType]:
+        """The rows on consecutive `lines`, counted from 0. Raises RecordError for a malformed one."""
+        with open(self.path, "rb") as file:
+            file.seek(self._starts[lines.start])
+            data = file.read(self._starts[lines.stop] - self._starts[lines.start])
+        return list(parse_rows(data.decode("utf-8").split("\n"), self.kind, str(self.path)))
+
+
+def stream_rows(path: Path, kind: type[RowType]) -> Iterator[RowType]:
+    """As `read_rows`, of a file that is there, one row at a time."""
+    with open(path, encoding="utf-8") as file:
+        yield from parse_rows(file, kind, str(path))
+
+
 def format_row(row: Row) -> str:
     """One line of JSON, keys in field order, with its newline. Fields that are None are left out."""
     return json.dumps(row.model_dump(exclude_none=True), ensure_ascii=False) + "\n"
@@ -166,10 +193,15 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all (temporary file in the same folder, fsync, rename)."""
+    write_parts(path, [data])
+
+
+def write_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """As `write_bytes`, a part at a time: for files larger than should be held in memory."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())

@@ -11,13 +11,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from facesyn.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 REFERENCE_STYLE = -1
 
@@ -32,8 +34,10 @@ class RenderedFaces:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, indices: Sequence[int] | np.ndarray, flip: np.ndarray | None = None) -> torch.Tensor:
+    def batch(self, indices: Sequence[int] | np.ndarray, flip: np.ndarray | None = None) -> "torch.Tensor":
         """(b, 3, size, size) float32 in [-1, 1]; `flip[i]` mirrors picture i."""
+        import torch
+
         pictures = self.images[np.asarray(indices)]
         if flip is not None:
             pictures = np.where(flip[:, None, None, None], pictures[:, :, ::-1], pictures)

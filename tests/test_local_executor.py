@@ -12,6 +12,7 @@ import pytest
 
 from facesyn import registry
 from facesyn.errors import ImageError, RunError, UsageError
+from facesyn.executors import ATTEMPTS, HOPELESS
 from facesyn.protocols import Executor
 
 
@@ -27,6 +28,23 @@ def fail_at_three(folder: Path, shard: int) -> None:
 
 def die(shard: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at_two(folder: Path, shard: int) -> None:
+    if shard == 2:
+        with open(folder / "attempts", "a") as attempts:
+            attempts.write("2\n")
+        die(shard)
+    write(folder, shard)
+
+
+def die_once_at_two(folder: Path, shard: int) -> None:
+    if (folder / "attempts").exists() and shard == 2:
+        with open(folder / "attempts", "a") as attempts:
+            attempts.write("2\n")
+        write(folder, shard)
+    else:
+        die_at_two(folder, shard)
 
 
 class Awkward(Exception):
@@ -68,9 +86,23 @@ def test_an_error_that_cannot_be_pickled_still_says_what_it_was() -> None:
         local(1).run(fail_awkwardly, [0], print)
 
 
-def test_a_killed_worker_is_a_run_error() -> None:
-    with pytest.raises(RunError, match="making shard 7 was killed"):
-        local(2).run(die, [7], print)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_shard_is_tried_again_when_its_worker_dies(tmp_path: Path, workers: int) -> None:
+    done: list[int] = []
+    assert local(workers).run(partial(die_once_at_two, tmp_path), [1, 2, 3, 4], done.append) == []
+    assert sorted(done) == [1, 2, 3, 4] and (tmp_path / "attempts").read_text() == "2\n2\n"
+
+
+def test_a_shard_that_always_kills_its_worker_is_given_up_and_the_others_are_made(tmp_path: Path) -> None:
+    done: list[int] = []
+    assert local(2).run(partial(die_at_two, tmp_path), [1, 2, 3, 4], done.append) == [2]
+    assert sorted(done) == [1, 3, 4] and (tmp_path / "attempts").read_text() == "2\n" * ATTEMPTS
+
+
+def test_workers_that_die_on_everything_end_the_run() -> None:
+    executor = registry.create("executor", "local", {"workers": 2, "attempts": 1})
+    with pytest.raises(RunError, match=f"{HOPELESS} in a row"):
+        executor.run(die, range(100), print)
 
 
 def test_no_worker_is_refused() -> None:

@@ -2,18 +2,16 @@
 
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import cast
 
-from facesyn.errors import BackendError, RunError, UsageError
+from facesyn.executors import ATTEMPTS, Attempts, check_counts, portable
 
 
 class LocalExecutor:
@@ -21,34 +19,49 @@ class LocalExecutor:
 
     One worker is a process too, so that one and many run the same code. Processes are spawned: a script that
     calls this needs the usual `if __name__ == "__main__":`. Workers end with this process, however it ends.
+    A worker that is killed is replaced, and its shard tried again after the others, `attempts` times in all.
     """
 
-    def __init__(self, workers: int | None = None):
-        if workers is not None and workers < 1:
-            raise UsageError(f"At least one worker is needed, not {workers}.")
-        self.workers = workers or _cores()
+    def __init__(self, workers: int | None = None, attempts: int = ATTEMPTS):
+        check_counts(workers, attempts)
+        self.workers, self.attempts = workers or _cores(), attempts
 
-    def run(self, work: Callable[[int], None], shards: Sequence[int], on_done: Callable[[int], None]) -> None:
-        """See `facesyn.protocols.Executor`. Raises RunError where a worker is killed."""
+    def run(self, work: Callable[[int], None], shards: Sequence[int], on_done: Callable[[int], None]) -> list[int]:
+        """See `facesyn.protocols.Executor`."""
+        attempts = Attempts(self.attempts)
         waiting = list(reversed(shards))
         processes: list[BaseProcess] = []
+        idle: list[Connection] = []
         busy: dict[Connection, int] = {}
         try:
-            for _ in range(min(self.workers, len(waiting))):
-                process, connection = _start(work)
-                processes.append(process)
-                busy[connection] = _send(connection, waiting.pop())
-            while busy:
-                for connection in cast("list[Connection]", wait(list(busy))):
+            while waiting or busy:
+                while waiting and len(busy) < self.workers:
+                    shard = waiting.pop()
+                    if not attempts.begin(shard):
+                        continue
+                    if not idle:
+                        process, connection = _start(work)
+                        processes.append(process)
+                        idle.append(connection)
+                    connection = idle.pop()
+                    with suppress(BrokenPipeError, ConnectionResetError):  # a dead worker shows when it is listened to
+                        connection.send(shard)
+                    busy[connection] = shard
+                for connection in cast("list[Connection]", wait(list(busy)) if busy else []):
                     shard = busy.pop(connection)
-                    error = _receive(connection, shard)
+                    try:
+                        error = connection.recv()
+                    except (EOFError, ConnectionResetError):
+                        connection.close()
+                        waiting.insert(0, shard)
+                        continue
                     if error is not None:
                         raise error
+                    attempts.done(shard)
                     on_done(shard)
-                    if waiting:
-                        busy[connection] = _send(connection, waiting.pop())
-                    else:
-                        connection.close()  # the worker leaves on end of file
+                    idle.append(connection)
+            for connection in idle:
+                connection.close()  # the worker leaves on end of file
         except BaseException:
             for process in processes:
                 process.terminate()
@@ -56,6 +69,7 @@ class LocalExecutor:
         finally:
             for process in processes:  # all told to leave, which they do in good order
                 process.join()
+        return attempts.given_up
 
 
 def _cores() -> int:
@@ -84,30 +98,6 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _send(connection: Connection, shard: int) -> int:
-    try:
-        connection.send(shard)
-    except (BrokenPipeError, ConnectionResetError):
-        raise _killed(shard) from None
-    return shard
-
-
-def _receive(connection: Connection, shard: int) -> BaseException | None:
-    try:
-        answer = connection.recv()
-    except (EOFError, ConnectionResetError):
-        raise _killed(shard) from None
-    assert answer is None or isinstance(answer, BaseException)
-    return answer
-
-
-def _killed(shard: int) -> RunError:
-    return RunError(
-        f"The worker process making shard {shard} was killed.",
-        hint="Run the same command again: finished shards are kept. If memory ran out, use fewer workers.",
-    )
-
-
 def _serve(work: Callable[[int], None], connection: Connection) -> None:
     """A worker's life: a shard number in, None or an exception out, until the pipe closes."""
     threading.Thread(target=_leave_with_parent, daemon=True).start()
@@ -119,7 +109,7 @@ def _serve(work: Callable[[int], None], connection: Connection) -> None:
         try:
             work(shard)
         except Exception as error:
-            connection.send(_portable(error))
+            connection.send(portable(error))
         else:
             connection.send(None)
 
@@ -130,13 +120,3 @@ def _leave_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-def _portable(error: Exception) -> Exception:
-    """The exception with its traceback as a note, or a BackendError where it cannot be pickled."""
-    error.add_note("In a worker process:\n" + "".join(traceback.format_exception(error)))
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return BackendError(f"{type(error).__name__}: {error}")
-    return error

@@ -4,6 +4,7 @@ One module per command: parse, call, print. They import nothing heavy outside th
 """
 
 import os
+import signal
 from typing import Annotated
 
 import typer
@@ -20,12 +21,13 @@ from facesyn.cli import (
     generate,
     models,
     prompts,
+    recipes,
     references,
     report,
     train,
     transfer,
 )
-from facesyn.cli.errors import Commands
+from facesyn.cli.errors import Commands, terminate
 
 app = typer.Typer(
     name="facesyn",
@@ -60,6 +62,7 @@ dataset.app.command()(formats.verify)
 dataset.app.command()(report.report)
 dataset.app.command()(report.card)
 dataset.app.command()(report.sign)
+dataset.app.add_typer(recipes.app, name="recipes")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(references.app, name="references")
 app.command()(train.train)
@@ -73,5 +76,6 @@ app.command()(doctor.doctor)
 
 def main() -> None:
     """Entry point of the console script."""
+    signal.signal(signal.SIGTERM, terminate)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its remarks are about itself, not about the work
     app()

@@ -5,11 +5,30 @@ from typing import Annotated, Any
 
 import typer
 
-from facesyn.cli.options import CalibrationFile, Commercial, Encoder, Json, OutputFolder
+from facesyn.cli.options import CalibrationFile, Commercial, Encoder, Json, OutputFolder, parse_backend_options
 from facesyn.errors import UsageError
 from facesyn.out import out
 
 app = typer.Typer(help="Whole datasets from recipes.", no_args_is_help=True, rich_markup_mode=None)
+
+
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        envvar="FACESYN_WORKERS",
+        min=1,
+        help="Processes; all cores by default, 1 on a GPU. Never changes the result.",
+    ),
+]
+Executor = Annotated[str, typer.Option(envvar="FACESYN_EXECUTOR", help="Where shards are made: local or ray.")]
+ExecutorOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--executor-option",
+        metavar="NAME=VALUE",
+        help="An option of the executor, as address=HOST:PORT, num_gpus=1 or attempts=3; repeatable.",
+    ),
+]
 
 
 @app.callback()
@@ -32,20 +51,17 @@ def build(
     edges: Annotated[
         str | None, typer.Option(help="Edge maps, instead of the recipe's: a folder of images or a bundle.")
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            envvar="FACESYN_WORKERS",
-            min=1,
-            help="Processes; all cores by default, 1 on a GPU. Never changes the result.",
-        ),
-    ] = None,
-    executor: Annotated[str, typer.Option(envvar="FACESYN_EXECUTOR", help="Where shards are made.")] = "local",
+    workers: Workers = None,
+    executor: Executor = "local",
+    executor_options: ExecutorOptions = None,
     no_gates: Annotated[
         bool, typer.Option("--no-gates", help="Let every picture in; the recipe's [gates] are not asked.")
     ] = False,
     commercial: Commercial = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="With --dry-run: make a few pictures, to say how long it will take.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Build a dataset: prompts, faces, transferred images, labels, contact sheet.
@@ -55,6 +71,7 @@ def build(
     Example: facesyn dataset build demo -o people
     """
     from facesyn.dataset import build as builder
+    from facesyn.dataset.forecast import forecast
     from facesyn.dataset.recipe import load_recipe
 
     if not str(output).strip():
@@ -66,20 +83,49 @@ def build(
         from facesyn.licences import recipe_chain, require_commercial
 
         require_commercial(recipe_chain(resolved))
+    if measure and not dry_run:
+        raise UsageError("--measure belongs to --dry-run.", hint="Give both, or neither to build.")
     if dry_run:
         builder.check_recipe(resolved)
-        _print_forecast(builder.forecast(resolved), json)
+        _print_forecast(forecast(resolved), _measured(resolved) if measure else None, workers, json)
         return
-    built = builder.build(resolved, output, workers, executor)
-    summary: dict[str, Any] = {"folder": str(output), "identities": built.identities, "images": built.images}
+    options = parse_backend_options(executor_options)
+    _report(builder.build(resolved, output, workers, executor, options), output, json)
+
+
+@app.command()
+def extend(
+    folder: Annotated[Path, typer.Argument(help="The dataset, as facesyn dataset build left it.")],
+    identities: Annotated[int, typer.Option(min=1, help="How many people it is to have in all.")],
+    workers: Workers = None,
+    executor: Executor = "local",
+    executor_options: ExecutorOptions = None,
+    json: Json = False,
+) -> None:
+    """Add people to a finished dataset; its pictures stay, its cells stay balanced, nobody new is anybody there.
+
+    Stop it at any time and run the same command again: it goes on where it was, to the same result.
+
+    Example: facesyn dataset extend people --identities 24
+    """
+    from facesyn.dataset.build import extend as extend_dataset
+
+    options = parse_backend_options(executor_options)
+    built = extend_dataset(folder, identities, workers=workers, executor=executor, executor_options=options)
+    _report(built, folder, json)
+
+
+def _report(built: Any, folder: Path, json: bool) -> None:
+    """What the dataset holds; exit 1 where that is less than was asked for."""
+    summary: dict[str, Any] = {"folder": str(folder), "identities": built.identities, "images": built.images}
     if built.shortfalls:
         summary["shortfalls"] = [row.model_dump() for row in built.shortfalls]
     if not built.shards_made:
-        out.note(f"{output} was complete already.")
+        out.note(f"{folder} was complete already.")
     if json:
         out.json(summary)
     else:
-        out.line(f"{output}: {built.identities} identities, {built.images} images")
+        out.line(f"{folder}: {built.identities} identities, {built.images} images")
     if built.shortfalls:
         for shortfall in built.shortfalls:
             out.warning(f"Shortfall in {shortfall}.")
@@ -184,12 +230,19 @@ def _rate(found: dict[str, float]) -> str:
     return f"{found['value']:.2%} ({found['low']:.2%}–{found['high']:.2%})"
 
 
-def _print_forecast(forecast: Any, as_json: bool) -> None:
+def _measured(recipe: Any) -> Any:
+    from facesyn.dataset.measure import measure
+
+    out.note("Making a few pictures to measure.")
+    return measure(recipe)
+
+
+def _print_forecast(forecast: Any, measured: Any, workers: int | None, as_json: bool) -> None:
     totals = {
         "identities": forecast.identities,
         "images": forecast.images,
         "shards": forecast.shards,
-        "bytes": forecast.bytes,
+        "bytes": measured.bytes if measured else forecast.bytes,
     }
     if as_json:
         quotas = [
@@ -201,11 +254,28 @@ def _print_forecast(forecast: Any, as_json: bool) -> None:
             }
             for cell, n in forecast.quotas.items()
         ]
-        out.json(totals | {"quotas": quotas})
+        times = (
+            {
+                "gpu_hours" if measured.gpu else "core_hours": round(measured.hours, 4),
+                "seconds_per_source": round(measured.source, 4),
+                "seconds_per_image": round(measured.image, 4),
+            }
+            if measured
+            else {}
+        )
+        out.json(totals | times | {"quotas": quotas})
         return
     rows = [(cell.ethnicity, cell.gender, cell.age_interval, n) for cell, n in forecast.quotas.items()]
     out.table(("ethnicity", "gender", "age", "identities"), rows)
     out.line(
         f"{forecast.identities} identities, {forecast.images} images beside their sources, "
-        f"{forecast.shards} shards, about {forecast.bytes / 1e6:.0f} MB"
+        f"{forecast.shards} shards, about {totals['bytes'] / 1e6:.0f} MB"
+    )
+    if measured is None:
+        out.hint("--measure makes a few pictures and says how long it will take.")
+        return
+    unit = "GPU-hours" if measured.gpu else "core-hours"
+    out.line(
+        f"{measured.hours:.3g} {unit}: {measured.source:.3g} s a source, {measured.image:.3g} s an image in one worker"
+        + (f"; {measured.hours / workers:.3g} hours in {workers} workers" if workers else "")
     )

@@ -13,6 +13,7 @@ from facesyn.errors import FacesynError
 from facesyn.out import out
 
 INTERRUPTED = 130
+TERMINATED = 143
 
 _OS_ERRORS = {
     errno.ENOSPC: ("The disk is full", "Free some space and run the same command again."),
@@ -27,6 +28,15 @@ _OS_ERRORS = {
     errno.EISDIR: ("A folder, not a file", None),
     errno.EMFILE: ("Too many open files", "Raise the limit (ulimit -n)."),
 }
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: as Ctrl-C, from a scheduler or a service manager. What ends in good order on one does on the other."""
+
+
+def terminate(number: int, frame: Any) -> None:
+    """Handles SIGTERM."""
+    raise Terminated
 
 
 class Commands(TyperGroup):
@@ -51,6 +61,9 @@ def report(error: BaseException) -> int:
         return 0
     if os.environ.get("FACESYN_DEBUG"):
         out.note("".join(traceback.format_exception(error)).rstrip())
+    if isinstance(error, Terminated):
+        out.note("Terminated.")
+        return TERMINATED
     if isinstance(error, KeyboardInterrupt):
         out.note("Interrupted.")
         return INTERRUPTED

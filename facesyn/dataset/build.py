@@ -1,37 +1,36 @@
-"""Builds a dataset from a recipe: forecast, checks, prompts, plan, shards, and the sum of finished shards.
+"""Builds a dataset from a recipe: checks, prompts, plan, shards, segment by segment; and extends a finished one.
 
 Decides what is made and what is left to make; how pictures are made is `shard`'s, where is the executor's.
 """
 
 import errno
-import shutil
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from facesyn import __version__, registry
 from facesyn.banks import BankPicture, bank_folder, digest, read_bank
 from facesyn.dataset import rounds
-from facesyn.dataset.plan import PlanRow, make_plan
-from facesyn.dataset.recipe import Recipe, format_recipe
+from facesyn.dataset.finish import Built, count, finish, is_finished, unfinish
+from facesyn.dataset.forecast import check_space
+from facesyn.dataset.plan import PlanRow, Segment, make_plan, planned_cells, segments
+from facesyn.dataset.recipe import Recipe, format_recipe, parse_recipe
 from facesyn.dataset.rounds import Candidate
-from facesyn.dataset.run_folder import IMAGE_ROWS, REJECTED_ROWS, SOURCE_ROWS, RunFolder
-from facesyn.dataset.shard import ImageRow, RejectedRow, ShardWork, SourceRow, SourceWork
-from facesyn.demographics import AgeInterval, Cell
+from facesyn.dataset.run_folder import RunFolder
+from facesyn.dataset.shard import ShardWork, SourceWork
 from facesyn.errors import BackendError, RunError, UsageError
 from facesyn.gates.keeper import Keeper
+from facesyn.models import resolve
 from facesyn.out import out
-from facesyn.records import PromptRow, Row, format_row, read_rows, write_bytes, write_rows
+from facesyn.records import PromptRow, read_rows, write_bytes, write_rows
+from facesyn.strata import stratify
 
-SMALL_PICTURE = 24_000
-"""Bytes of a 128 × 128 PNG of a face, roughly: what the models of a bundle make."""
-LARGE_PICTURE = 420_000
-"""Bytes of a 512 × 512 PNG of a face, roughly."""
-ROW = 1_200
-"""Bytes of labels per picture, roughly."""
+LOCAL = "local"
+"""The executor that is used where none is named."""
 
 _DISK_ERRORS = frozenset(
     (
@@ -47,59 +46,8 @@ _DISK_ERRORS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """What a build would make."""
-
-    identities: int
-    images: int
-    shards: int
-    bytes: int
-    quotas: dict[Cell, int]
-
-
-class Shortfall(Row):
-    """A cell that the gates left with fewer people or images than were asked for."""
-
-    ethnicity: str
-    gender: str
-    age_interval: str
-    identities: int
-    identities_asked: int
-    images: int
-    images_asked: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.ethnicity} / {self.gender} / {self.age_interval}: {self.identities} of {self.identities_asked} "
-            f"people, {self.images} of {self.images_asked} images"
-        )
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a build made; `images` and `identities` of the whole dataset."""
-
-    identities: int
-    images: int
-    shards_made: int
-    shortfalls: list[Shortfall]
-
-
-def forecast(recipe: Recipe) -> Forecast:
-    """Counts are exact; bytes are a rough guess."""
-    pictures = recipe.image_total + recipe.identities
-    return Forecast(
-        identities=recipe.identities,
-        images=recipe.image_total,
-        shards=recipe.shard_total,
-        bytes=pictures * (_picture_bytes(recipe) + ROW),
-        quotas=recipe.demographics.to_demographics().quotas(recipe.identities),
-    )
-
-
 def check_recipe(recipe: Recipe) -> None:
-    """Raises UsageError or BackendError where a backend, option or bank is unknown or cannot be used here."""
+    """Raises UsageError, BackendError or ModelError for what a recipe names and nobody knows, or cannot run here."""
     tables = (
         ("prompts", "prompter", recipe.prompts),
         ("generate", "generator", recipe.generate),
@@ -119,28 +67,38 @@ def check_recipe(recipe: Recipe) -> None:
                     f"Recipe {recipe.name} has an unknown key '{key}.{option}'.",
                     hint=registry.suggest(option, keys, "Keys here"),
                 )
+    if recipe.output.aligned:
+        resolve(recipe.output.landmarker, "landmarker")
     bank_folder(recipe.generate.edges, "edges")
-    bank_folder(recipe.transfer.references, "references")
+    references = read_bank(bank_folder(recipe.transfer.references, "references"))
+    stratify(references, recipe.transfer.strata, recipe.transfer.quotas)
 
 
-def build(recipe: Recipe, path: Path, workers: int | None = None, executor: str = "local") -> Built:
+def build(
+    recipe: Recipe,
+    path: Path,
+    workers: int | None = None,
+    executor: str = LOCAL,
+    executor_options: Mapping[str, Any] | None = None,
+) -> Built:
     """Make the dataset of `recipe` in the folder `path`, or what is still missing of it.
 
-    The result's bytes depend on the recipe, the models and the banks alone. `workers` defaults to the
-    processor cores, or to one where a GPU does the work. Raises UsageError, BackendError, ModelError,
-    ImageError or RunError; finished shards stay.
+    The result's bytes depend on the recipe, the models and the banks alone. `workers` is the executor's own default
+    where None, and 1 where a GPU of this machine does the work. Raises UsageError, BackendError, ModelError,
+    ImageError or RunError, the last also where shards had to be given up; finished shards stay.
     """
     folder = RunFolder(path)
     with _disk_errors(path):
         folder.check(recipe)
         check_recipe(recipe)
-        options = {"workers": workers or default_workers(recipe)}
-        engine = registry.create("executor", executor, {key: value for key, value in options.items() if value})
+        workers = workers or (default_workers(recipe) if executor == LOCAL else None)
+        options = dict(executor_options or {}) | ({"workers": workers} if workers else {})
+        engine = registry.create("executor", executor, options)
         begun = folder.recipe.is_file()
         edges = _open_bank(recipe.generate.edges, "edges", check=not begun)
         references = _open_bank(recipe.transfer.references, "references", check=not begun)
         if not begun:
-            _check_space(path, forecast(recipe).bytes)
+            check_space(path, recipe, recipe.image_total, recipe.identities)
         path.mkdir(parents=True, exist_ok=True)
         with folder.locked():
             folder.check(recipe)
@@ -149,15 +107,43 @@ def build(recipe: Recipe, path: Path, workers: int | None = None, executor: str 
             folder.begin()
             banks = {"edges": digest(edges), "references": digest(references)}
             folder.pin({"facesyn": __version__, **banks}, whole=False)
-            plan = _settle_plan(folder, make_plan(recipe, _settle_prompts(folder, recipe), edges, references))
-            work = ShardWork(path, tuple(banks.items()))
-            chosen = _settle_sources(folder, recipe, plan, work, engine) if recipe.gates.enabled else None
-            made = _make_shards(folder, recipe, plan, work, engine, chosen)
-            if made or not all(file.is_file() for file in (folder.metadata, folder.source_rows, folder.sheet)):
-                _finish(folder, recipe, plan)
+            plan = _settle_plan(folder, recipe, _settle_prompts(folder, recipe), edges, references)
+            work = ShardWork(path.absolute(), tuple(banks.items()))
+            builder = _Builder(folder, recipe, plan, work, engine)
+            made = sum([builder.make(segment) for segment in segments(recipe)])
+            if made or not is_finished(folder, recipe):
+                finish(folder, recipe, plan)
             if recipe.gates.enabled:
                 rounds.clear(folder)
-        return _built(folder, recipe, made)
+        return count(folder, recipe, made)
+
+
+def extend(path: Path, identities: int, **options: Any) -> Built:
+    """Give the dataset in the folder `path` more people, `identities` altogether; `options` are those of `build`.
+
+    What is there stays, byte for byte, and nobody new looks like anybody there. An unfinished dataset is finished
+    first, so the same call goes on after an interruption, and adds nothing a second time. Raises as `build`.
+    """
+    folder = RunFolder(path)
+    if not folder.recipe.is_file():
+        raise UsageError(f"{path} holds no dataset to extend.", hint="Make one: facesyn dataset build RECIPE -o DIR.")
+    recipe = parse_recipe(folder.recipe.read_text(encoding="utf-8"), str(folder.recipe))
+    if identities < recipe.identities:
+        raise UsageError(
+            f"{path} has {recipe.identities} identities already, more than {identities}.",
+            hint="Give the number of identities the dataset is to have in all.",
+        )
+    built = build(recipe, path, **options)
+    if identities == recipe.identities:
+        return built
+    larger = recipe.extended(identities)
+    with _disk_errors(path), folder.locked():
+        folder.check(recipe)
+        if larger.gates.enabled:  # limits follow the number of people
+            _pin_gates(folder, _keeper(larger, larger.identities, _encoder(larger)))
+        unfinish(folder, recipe)
+        write_bytes(folder.recipe, format_recipe(larger).encode())
+    return build(larger, path, **options)
 
 
 def default_workers(recipe: Recipe) -> int | None:
@@ -193,162 +179,140 @@ def _open_bank(name: str, part: str, check: bool) -> list[BankPicture]:
 
 def _settle_prompts(folder: RunFolder, recipe: Recipe) -> list[PromptRow]:
     """The prompts of the run, written once: a prompt writer need not say the same thing twice."""
-    cells = recipe.demographics.to_demographics().plan(recipe.identities, recipe.seed)
-    if not folder.prompts.is_file():
+    cells = planned_cells(recipe)
+    prompts = read_rows(folder.prompts, PromptRow) if folder.prompts.is_file() else []
+    for segment in segments(recipe):
+        if len(prompts) > segment.identities.start:
+            continue
         writer = registry.create("prompter", recipe.prompts.backend, recipe.prompts.options)
-        rows = list(writer.write(cells, seed=recipe.seed))
-        if [row.cell for row in rows] != cells or len({row.id for row in rows}) != len(rows):
+        asked = cells[segment.identities.start : segment.identities.stop]
+        prompts += writer.write(asked, seed=recipe.seed, first=segment.identities.start)
+        as_asked = [row.cell for row in prompts] == cells[: segment.identities.stop]
+        if not as_asked or len({row.id for row in prompts}) != len(prompts):
             raise BackendError(f"The prompter backend {recipe.prompts.backend!r} did not write one row per identity.")
-        write_rows(folder.prompts, rows)
-    prompts = read_rows(folder.prompts, PromptRow)
+        write_rows(folder.prompts, prompts)
     if [prompt.cell for prompt in prompts] != cells:
         raise RunError(f"{folder.prompts} was changed since the build began.", hint="Build into a new folder.")
     return prompts
 
 
-def _settle_plan(folder: RunFolder, plan: list[PlanRow]) -> list[PlanRow]:
-    """Write the plan; where shards may have been made by another one, raise RunError instead."""
-    text = "".join(map(format_row, plan)).encode()
-    if not (folder.plan.is_file() and folder.plan.read_bytes() == text):
-        if folder.provenance.is_file():
-            raise RunError(f"{folder.plan} is not the plan of this recipe any more.", hint="Build into a new folder.")
-        write_bytes(folder.plan, text)
+def _settle_plan(
+    folder: RunFolder,
+    recipe: Recipe,
+    prompts: Sequence[PromptRow],
+    edges: Sequence[BankPicture],
+    references: Sequence[BankPicture],
+) -> list[PlanRow]:
+    """The plan of the run, written once; to be made again it takes longer than to be read.
+
+    Raises RunError where shards may have been made by a plan that is not of these prompts. Recipe and banks are known
+    to be the same then.
+    """
+    before = read_rows(folder.plan, PlanRow) if folder.plan.is_file() and folder.provenance.is_file() else []
+    known = zip(before, prompts, strict=False)
+    if len(before) > len(prompts) or any((row.id, row.face_seed) != (prompt.id, prompt.seed) for row, prompt in known):
+        raise RunError(f"{folder.plan} is not the plan of this recipe any more.", hint="Build into a new folder.")
+    if len(before) == len(prompts):
+        return before
+    plan = make_plan(recipe, prompts, edges, references)
+    write_rows(folder.plan, plan)
     return plan
 
 
-def _settle_sources(
-    folder: RunFolder, recipe: Recipe, plan: Sequence[PlanRow], work: ShardWork, engine: Any
-) -> dict[str, Candidate]:
-    """Have the executor make sources, in rounds, until the gates let one in for every identity they can."""
-    encoder = None
-    if recipe.encoder.backend:
-        encoder = registry.create("encoder", recipe.encoder.backend, recipe.encoder.options)
-    keeper = Keeper(recipe.gates, recipe.identities, encoder, recipe.demographics.categories)
+@dataclass(frozen=True)
+class _Builder:
+    """Has an executor make what is missing of a run folder."""
 
-    def make(attempt: int, shards: Sequence[int]) -> None:
+    folder: RunFolder
+    recipe: Recipe
+    plan: Sequence[PlanRow]
+    work: ShardWork
+    engine: Any
+
+    @cached_property
+    def encoder(self) -> Any:
+        """Opened where sources are to be judged, not to find that all is done."""
+        return _encoder(self.recipe)
+
+    def make(self, segment: Segment) -> int:
+        """Make every shard of a segment that is not done; returns how many."""
+        members: dict[int, list[PlanRow]] = {}
+        for row in self.plan[segment.identities.start : segment.identities.stop]:
+            members.setdefault(row.shard, []).append(row)
+        chosen = self._settle_sources(segment) if self.recipe.gates.enabled else None
+        sourced = {
+            shard: [row.id for row in rows if chosen is None or row.id in chosen] for shard, rows in members.items()
+        }
+        left = [shard for shard in members if not self.folder.looks_done(shard, sourced[shard])]
+        if not left:
+            return 0
+        if chosen is not None:
+            wanted = [identity for shard in left for identity in sourced[shard]]
+            rounds.restore(self.folder, chosen, wanted, self._make_sources)
+        counts = {shard: sum(len(row.references) for row in rows) for shard, rows in members.items()}
+        before = sum(len(row.references) for row in self.plan[: segment.identities.start])
+        finished = segment.images - sum(counts[shard] for shard in left)
+        if finished or before:
+            people = sum(len(members[shard]) for shard in left)
+            check_space(self.folder.path, self.recipe, sum(counts[shard] for shard in left), people)
+        if finished:
+            there = f"{before + finished} of {self.recipe.image_total} images are there"
+            out.note(f"Resuming {self.folder.path}: {there}.")
+        with out.progress("images", segment.images, finished) as advance:
+            self._run(self.work, left, lambda shard: advance(counts[shard]))
+        return len(left)
+
+    def _settle_sources(self, segment: Segment) -> dict[str, Candidate]:
+        """Have sources made, in rounds, until the gates let one in for every identity they can."""
+        plan = self.plan[segment.identities.start : segment.identities.stop]
+        judged = rounds.settled(self.folder, segment.number)
+        if len(judged) < self.recipe.gates.attempts and rounds.open_rows(plan, judged):
+            # The limits of a segment are those of the dataset as it was asked for then.
+            keeper = _keeper(self.recipe, segment.identities.stop, self.encoder)
+
+            def known() -> rounds.Known:
+                names, embeddings = keeper.known()
+                if segment.number and self.encoder is not None:
+                    earlier = self.plan[: segment.identities.start]
+                    there, theirs = rounds.published(self.folder, earlier, self.encoder)
+                    names, embeddings = names + there, embeddings + theirs
+                return names, embeddings
+
+            rounds.run_rounds(self.folder, segment.number, plan, judged, keeper, known, self._make_sources)
+        return rounds.accepted(judged)
+
+    def _make_sources(self, attempt: int, shards: Sequence[int]) -> None:
         with out.progress(f"sources, attempt {attempt + 1}", len(shards)) as advance:
-            engine.run(SourceWork(work, attempt), shards, lambda shard: advance())
+            self._run(SourceWork(self.work, attempt), shards, lambda shard: advance())
 
-    chosen = rounds.run_rounds(folder, plan, keeper, make)
-    members = _members(plan)
-    todo = [shard for shard in members if not _is_done(folder, members[shard], shard, chosen)]
-    rounds.restore(folder, chosen, [row.id for shard in todo for row in members[shard] if row.id in chosen], make)
-    return chosen
+    def _run(self, work: Any, shards: Sequence[int], on_done: Any) -> None:
+        """Raises RunError, after the others, for shards that were given up; a later build tries them again.
 
-
-def _members(plan: Sequence[PlanRow]) -> dict[int, list[PlanRow]]:
-    """Shard → its identities."""
-    members: dict[int, list[PlanRow]] = {}
-    for row in plan:
-        members.setdefault(row.shard, []).append(row)
-    return members
-
-
-def _is_done(folder: RunFolder, members: Sequence[PlanRow], shard: int, chosen: Mapping[str, Candidate] | None) -> bool:
-    return folder.is_done(shard, [row.id for row in members if chosen is None or row.id in chosen])
+        So a dataset is never finished without a shard: its uniqueness depends on everybody in it.
+        """
+        given_up = self.engine.run(work, shards, on_done)
+        if given_up:
+            raise RunError(
+                f"Shards given up, because their worker died every time: {', '.join(map(str, sorted(given_up)))}; "
+                f"the other {len(shards) - len(given_up)} are made.",
+                hint="Run the same command again to try them again. If memory ran out, use fewer workers.",
+            )
 
 
-def _make_shards(
-    folder: RunFolder,
-    recipe: Recipe,
-    plan: Sequence[PlanRow],
-    work: ShardWork,
-    engine: Any,
-    chosen: Mapping[str, Candidate] | None,
-) -> int:
-    """Have the executor make every shard that is not done; returns how many. `chosen` have a source, if gated."""
-    members = _members(plan)
-    counts = {shard: sum(len(row.references) for row in rows) for shard, rows in members.items()}
-    left = [shard for shard in members if not _is_done(folder, members[shard], shard, chosen)]
-    if not left:
-        return 0
-    finished = recipe.image_total - sum(counts[shard] for shard in left)
-    if finished:
-        pictures = sum(counts[shard] + len(members[shard]) for shard in left)
-        _check_space(folder.path, pictures * (_picture_bytes(recipe) + ROW))
-        out.note(f"Resuming {folder.path}: {finished} of {recipe.image_total} images are there.")
-    with out.progress("images", recipe.image_total, finished) as advance:
-        engine.run(work, left, lambda shard: advance(counts[shard]))
-    return len(left)
+def _encoder(recipe: Recipe) -> Any:
+    return (
+        registry.create("encoder", recipe.encoder.backend, recipe.encoder.options) if recipe.encoder.backend else None
+    )
 
 
-def _finish(folder: RunFolder, recipe: Recipe, plan: Sequence[PlanRow]) -> None:
-    from facesyn.dataset.sheet import dataset_sheet
-    from facesyn.imaging import encode_png
-
-    shards = range(recipe.shard_total)
-    write_bytes(folder.metadata, _joined(folder.shard(shard) / IMAGE_ROWS for shard in shards))
-    write_bytes(folder.source_rows, _joined(folder.shard(shard) / SOURCE_ROWS for shard in shards))
-    if recipe.gates.enabled:
-        images = _joined(folder.shard(shard) / REJECTED_ROWS for shard in shards)
-        write_bytes(folder.rejected, "".join(map(format_row, _rejected_sources(folder))).encode() + images)
-        write_rows(folder.shortfalls, _shortfalls(folder, plan))
-    write_bytes(folder.sheet, encode_png(dataset_sheet(folder, recipe, plan)))
+def _keeper(recipe: Recipe, identities: int, encoder: Any) -> Keeper:
+    return Keeper(recipe.gates, identities, encoder, recipe.demographics.categories)
 
 
-def _rejected_sources(folder: RunFolder) -> list[RejectedRow]:
-    return [
-        RejectedRow(
-            stage="generate",
-            identity=row.id,
-            attempt=row.attempt,
-            seed=row.face_seed,
-            gates=row.gates,
-            rejected_by=row.rejected_by,
-            nearest=row.nearest or None,
-        )
-        for candidates in rounds.settled(folder)
-        for row in candidates
-        if row.rejected_by
-    ]
-
-
-def _shortfalls(folder: RunFolder, plan: Sequence[PlanRow]) -> list[Shortfall]:
-    """The cells that did not get what the plan asks for, in the plan's order."""
-    sources = {row.identity for row in read_rows(folder.source_rows, SourceRow)}
-    images = Counter(row.identity for row in read_rows(folder.metadata, ImageRow))
-    cells: dict[Cell, list[PlanRow]] = {}
-    for row in plan:
-        cells.setdefault(Cell(row.ethnicity, row.gender, AgeInterval.parse(row.age_interval)), []).append(row)
-    found = [
-        Shortfall(
-            ethnicity=cell.ethnicity,
-            gender=cell.gender,
-            age_interval=str(cell.age_interval),
-            identities=sum(row.id in sources for row in rows),
-            identities_asked=len(rows),
-            images=sum(images[row.id] for row in rows),
-            images_asked=sum(len(row.references) for row in rows),
-        )
-        for cell, rows in cells.items()
-    ]
-    return [row for row in found if row.images < row.images_asked or row.identities < row.identities_asked]
-
-
-def _built(folder: RunFolder, recipe: Recipe, made: int) -> Built:
-    if not recipe.gates.enabled:
-        return Built(recipe.identities, recipe.image_total, made, [])
-    sources, images = read_rows(folder.source_rows, SourceRow), read_rows(folder.metadata, ImageRow)
-    return Built(len(sources), len(images), made, read_rows(folder.shortfalls, Shortfall))
-
-
-def _joined(files: Iterable[Path]) -> bytes:
-    return b"".join(file.read_bytes() for file in files)
-
-
-def _picture_bytes(recipe: Recipe) -> int:
-    bundles = registry.names(registry.Role.MODEL)
-    return SMALL_PICTURE if recipe.transfer.options.get("model", "mini") in bundles else LARGE_PICTURE
-
-
-def _check_space(path: Path, needed: int) -> None:
-    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
-    if needed > free:
-        raise RunError(
-            f"The disk of {path} has {free / 1e9:.1f} GB free; the build needs about {needed / 1e9:.1f} GB.",
-            hint="Free some space, choose another folder, or scale down with --identities and --images.",
-        )
+def _pin_gates(folder: RunFolder, keeper: Keeper) -> None:
+    """Replace the limits that provenance.json tells of."""
+    facts = json.loads(folder.provenance.read_text(encoding="utf-8")) | {"gates": keeper.facts()}
+    folder.write_provenance(facts)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -81,11 +82,22 @@ class TransferTable(_Backend):
     backend: str = "diffusers"
     references: str = "mini"
     """A model bundle that ships style references, or a folder of pictures."""
+    strata: list[str] = []
+    """Labels of the references: each person gets every combination that there is as often, or by `quotas`."""
+    quotas: dict[str, dict[str, float]] = {}
+    """Label → category → how much of it relative to the label's others; see `facesyn.strata`."""
 
 
 class EncoderTable(_Backend):
     backend: str = ""
     """Empty: no similarities are measured."""
+
+
+class OutputTable(_Table):
+    aligned: bool = False
+    """Whether to write each image once more, 112 × 112, by ArcFace's five-point template."""
+    landmarker: str = "mini"
+    """The model bundle or folder whose landmarker finds the five points."""
 
 
 def _kind_of_images(value: Any) -> Literal["count", "long tail"]:
@@ -108,6 +120,8 @@ class Recipe(_Table):
     shard_size: Positive = 4
     """Identities worked on, written and resumed as one."""
     batch_size: Positive = 8
+    extended_from: list[Annotated[list[Positive], Field(min_length=2, max_length=2)]] = []
+    """The numbers of identities and of images that the dataset had before each extension; see `extended`."""
     demographics: DemographicsTable = DemographicsTable()
     prompts: PromptsTable = PromptsTable()
     generate: GenerateTable = GenerateTable()
@@ -115,14 +129,11 @@ class Recipe(_Table):
     encoder: EncoderTable = EncoderTable()
     gates: GateSettings = GateSettings(enabled=False)
     """A recipe without the table has no gates; one with it has all that it does not switch off."""
+    output: OutputTable = OutputTable()
 
     @property
     def image_total(self) -> int:
         return self.images.total if isinstance(self.images, LongTail) else self.images * self.identities
-
-    @property
-    def shard_total(self) -> int:
-        return -(-self.identities // self.shard_size)
 
     def scaled(self, identities: int | None = None, images: int | None = None, seed: int | None = None) -> "Recipe":
         """The recipe with other numbers. Of a long tail, `images` is the mean per identity."""
@@ -131,14 +142,10 @@ class Recipe(_Table):
         if isinstance(self.images, LongTail):
             total = round(self.image_total * count / self.identities) if images is None else images * count
             per_identity = self.images.model_copy(update={"total": total})
-        return _validated(
-            self.model_dump()
-            | {
-                "identities": count,
-                "images": per_identity.model_dump() if isinstance(per_identity, LongTail) else per_identity,
-                "seed": self.seed if seed is None else seed,
-            },
-            f"Recipe {self.name}",
+        return self._changed(
+            identities=count,
+            images=per_identity.model_dump() if isinstance(per_identity, LongTail) else per_identity,
+            seed=self.seed if seed is None else seed,
         )
 
     def with_banks(self, references: str | None = None, edges: str | None = None) -> "Recipe":
@@ -147,6 +154,18 @@ class Recipe(_Table):
         generate = self.generate if edges is None else self.generate.model_copy(update={"edges": edges})
         return self.model_copy(update={"transfer": transfer, "generate": generate})
 
+    def extended(self, identities: int) -> "Recipe":
+        """The recipe of the same dataset with more people, `identities` altogether, and as many images of each.
+
+        The plan of those it had stays as it was.
+        """
+        larger = self.scaled(identities)
+        before = [*self.extended_from, [self.identities, self.image_total]]
+        return larger._changed(extended_from=before)
+
+    def _changed(self, **values: Any) -> "Recipe":
+        return _validated(self.model_dump() | values, f"Recipe {self.name}")
+
 
 def built_in() -> list[str]:
     """Names of the recipes that come with facesyn."""
@@ -154,10 +173,24 @@ def built_in() -> list[str]:
     return sorted(file.name.removesuffix(".toml") for file in files.iterdir() if file.name.endswith(".toml"))
 
 
+def built_in_text(name: str) -> str:
+    """The TOML of a built-in recipe. Raises UsageError where there is none of that name."""
+    if name not in built_in():
+        raise UsageError(
+            f"There is no built-in recipe {name!r}.", hint=registry.suggest(name, built_in(), "Built-in recipes")
+        )
+    return (resources.files("facesyn.dataset") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def description(name: str) -> str:
+    """What a built-in recipe says of itself in its first line."""
+    return built_in_text(name).partition("\n")[0].removeprefix("# ")
+
+
 def load_recipe(name: str) -> Recipe:
     """A built-in recipe by name, or one from a TOML file. Raises UsageError naming file and key."""
     if name in built_in():
-        text = (resources.files("facesyn.dataset") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+        text = built_in_text(name)
     elif Path(name).is_file():
         text = _read(Path(name))
     else:
@@ -196,7 +229,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
     return sorted(key for key in first | second if first.get(key, missing) != second.get(key, missing))
 
 
-_TOP_LEVEL = ("name", "seed", "identities", "images", "shard_size", "batch_size")
+_TOP_LEVEL = ("name", "seed", "identities", "images", "shard_size", "batch_size", "extended_from")
 
 
 def _read(path: Path) -> str:
@@ -223,6 +256,9 @@ def _validated(values: Mapping[str, Any], name: str) -> Recipe:
             f"{name}: images.total is {images.total}, too few for {recipe.identities} identities "
             f"with {images.minimum} images or more each."
         )
+    sizes = [*recipe.extended_from, [recipe.identities, recipe.image_total]]
+    if any(before >= after for earlier, later in pairwise(sizes) for before, after in zip(earlier, later, strict=True)):
+        raise UsageError(f"{name}: extended_from must rise, up to fewer identities and images than there are in all.")
     return recipe
 
 

@@ -5,29 +5,35 @@ where does not matter. A round's file is written once and whole; whoever is kill
 tells of.
 
 rounds/00.jsonl           every candidate of attempt 0: seed, figures, and the gates that refused it
+rounds/103.jsonl          the same of attempt 3 of the first extension
 candidates/00-00003/      the faces and embeddings of attempt 0 in shard 3, kept until the dataset is finished
 """
 
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facesyn.dataset.plan import PlanRow
-from facesyn.dataset.run_folder import RunFolder, write_synced
+from facesyn.dataset.plan import PlanRow, batches
+from facesyn.dataset.run_folder import RunFolder, sync_files
 from facesyn.gates.keeper import Keeper, figures, rejected_by
 from facesyn.gates.measures import Verdict
 from facesyn.identity.uniqueness import UniquenessIndex
 from facesyn.marking import Made
+from facesyn.protocols import FaceEncoder
 from facesyn.records import Row, Seed, format_row, read_rows, write_rows
 from facesyn.seeds import derive_seed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+Known = tuple[list[str], list[np.ndarray]]
+"""Names and embeddings of people."""
 
 CANDIDATES = "candidates.jsonl"
 EMBEDDINGS = "embeddings.npy"
@@ -53,9 +59,20 @@ def attempt_seed(row: PlanRow, attempt: int) -> int:
     return row.face_seed if attempt == 0 else derive_seed(row.face_seed, "generate", row.id, attempt)
 
 
-def settled(folder: RunFolder) -> list[list[Candidate]]:
-    """The candidates of every finished round."""
-    return [read_rows(file, Candidate) for file in sorted(folder.rounds.glob("[0-9]*.jsonl"))]
+def round_file(folder: RunFolder, segment: int, attempt: int) -> Path:
+    """Where the outcome of an attempt is written; there are at most 100 in a segment of the plan."""
+    return folder.rounds / f"{100 * segment + attempt:02d}.jsonl"
+
+
+def round_files(folder: RunFolder, segment: int | None = None) -> list[Path]:
+    """The files of every finished round, in order, of one segment or of all."""
+    numbers = sorted(int(file.stem) for file in folder.rounds.glob("[0-9]*.jsonl"))
+    return [round_file(folder, *divmod(n, 100)) for n in numbers if segment is None or n // 100 == segment]
+
+
+def settled(folder: RunFolder, segment: int) -> list[list[Candidate]]:
+    """The candidates of every finished round of a segment of the plan."""
+    return [read_rows(file, Candidate) for file in round_files(folder, segment)]
 
 
 def accepted(rounds: Sequence[Sequence[Candidate]]) -> dict[str, Candidate]:
@@ -71,15 +88,19 @@ def open_rows(plan: Sequence[PlanRow], rounds: Sequence[Sequence[Candidate]]) ->
 
 def run_rounds(
     folder: RunFolder,
+    segment: int,
     plan: Sequence[PlanRow],
+    rounds: list[list[Candidate]],
     keeper: Keeper,
+    known: Callable[[], Known],
     make: Callable[[int, Sequence[int]], None],
-) -> dict[str, Candidate]:
-    """Make and judge sources until every identity has one or its attempts are used up; returns the accepted.
+) -> None:
+    """Make and judge the sources of a segment's `plan` until every identity has one or its attempts are used up.
 
-    `make(attempt, shards)` makes the candidates of these shards.
+    Adds to `rounds`, which are those finished before. `known` are the people nobody may resemble, from outside the
+    segment; `make(attempt, shards)` makes the candidates of these shards.
     """
-    rounds = settled(folder)
+    known = cache(known)
     for attempt in range(len(rounds), keeper.settings.attempts):
         todo = open_rows(plan, rounds)
         if not todo:
@@ -89,10 +110,20 @@ def run_rounds(
         if missing:
             make(attempt, missing)
         made = _read(folder, attempt, shards)
-        judged = _accept(folder, todo, made, rounds, keeper)
-        write_rows(folder.rounds / f"{attempt:02d}.jsonl", judged)
+        judged = _accept(folder, todo, made, rounds, keeper, known)
+        write_rows(round_file(folder, segment, attempt), judged)
         rounds.append(judged)
-    return accepted(rounds)
+
+
+def published(folder: RunFolder, plan: Sequence[PlanRow], encoder: FaceEncoder) -> Known:
+    """The people of earlier segments: names and embeddings of their sources, of those who have one."""
+    from facesyn.imaging import load_image
+
+    rows = [row for row in plan if (folder.sources / f"{row.id}.png").is_file()]
+    embeddings: list[np.ndarray] = []
+    for batch in batches(len(rows), 64):
+        embeddings += list(encoder.embed([load_image(folder.sources / f"{row.id}.png") for row in rows[batch]]))
+    return [row.id for row in rows], embeddings
 
 
 def restore(
@@ -133,7 +164,7 @@ def publish_candidates(
     for row in rows:
         made = Made(row.id, attempt_seed(row, attempt), model)
         data = encode_png(pictures[row.id].convert("RGB"), made=made)
-        write_synced(work / f"{row.id}.png", data)
+        (work / f"{row.id}.png").write_bytes(data)
         records.append(
             Candidate(
                 id=row.id,
@@ -148,8 +179,9 @@ def publish_candidates(
     if embeddings is not None:
         buffer = BytesIO()
         np.save(buffer, embeddings.astype(np.float32))
-        write_synced(work / EMBEDDINGS, buffer.getvalue())
-    write_synced(work / CANDIDATES, "".join(map(format_row, records)).encode())
+        (work / EMBEDDINGS).write_bytes(buffer.getvalue())
+    (work / CANDIDATES).write_bytes("".join(map(format_row, records)).encode())
+    sync_files(work)
     if target.exists():
         shutil.rmtree(target)
     work.rename(target)
@@ -171,6 +203,7 @@ def _accept(
     made: Mapping[str, tuple[Candidate, np.ndarray | None]],
     rounds: Sequence[Sequence[Candidate]],
     keeper: Keeper,
+    known: Callable[[], Known],
 ) -> list[Candidate]:
     """The accepting pass: who passed its own gates and resembles nobody accepted before."""
     index: UniquenessIndex | None = None
@@ -179,7 +212,7 @@ def _accept(
         candidate, embedding = made[row.id]
         if embedding is not None and "unique" in keeper.thresholds:
             if index is None:
-                index = _known(folder, rounds, keeper, len(embedding))
+                index = _known(folder, rounds, known(), len(embedding))
             (verdict,) = keeper.unique(index, embedding)
             said: dict[str, Any] = {
                 "gates": candidate.gates | {verdict.gate: verdict.figure},
@@ -193,10 +226,10 @@ def _accept(
     return judged
 
 
-def _known(folder: RunFolder, rounds: Sequence[Sequence[Candidate]], keeper: Keeper, dim: int) -> UniquenessIndex:
-    """The index as earlier rounds left it: strangers of the known folders, then the accepted in order."""
+def _known(folder: RunFolder, rounds: Sequence[Sequence[Candidate]], known: Known, dim: int) -> UniquenessIndex:
+    """The index as earlier rounds left it: the people known before, then the accepted in order."""
     index = UniquenessIndex(dim)
-    names, embeddings = keeper.known()
+    names, embeddings = known
     if names:
         index.add(names, np.stack(embeddings))
     for candidates in rounds:

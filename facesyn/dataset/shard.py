@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +13,18 @@ import numpy as np
 
 from facesyn import __version__, registry
 from facesyn.banks import BankPicture, bank_folder, read_bank
-from facesyn.dataset.plan import PlanRow, batches
+from facesyn.dataset.aligned import Aligner
+from facesyn.dataset.plan import PlanRow, Segment, batches, segments
 from facesyn.dataset.recipe import Recipe, parse_recipe
-from facesyn.dataset.rounds import Candidate, accepted, attempt_seed, open_rows, publish_candidates, settled
-from facesyn.dataset.run_folder import IMAGE_ROWS, REJECTED_ROWS, SOURCE_ROWS, RunFolder, write_synced
+from facesyn.dataset.rounds import Candidate, accepted, attempt_seed, publish_candidates, round_files
+from facesyn.dataset.run_folder import ALIGNED_ROWS, IMAGE_ROWS, REJECTED_ROWS, SOURCE_ROWS, RunFolder
 from facesyn.errors import BackendError
 from facesyn.gates.keeper import Keeper, figures, rejected_by
 from facesyn.gates.measures import Verdict, thumbnail
 from facesyn.identity.similarity import Similarities, similarities
 from facesyn.labelled import CELL
 from facesyn.marking import Made, model_of
-from facesyn.records import PictureRow, PromptRow, Row, Seed, format_row, read_rows
+from facesyn.records import PictureRow, PromptRow, Row, RowFile, Seed, format_row, read_rows
 from facesyn.stages.transfers import image_name, transfer_seed
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ class ImageRow(PictureRow):
     reference_similarity: float | None = None
     attempt: int | None = None
     gates: dict[str, float] | None = None
+    landmarks: list[tuple[float, float]] | None = None
+    """Eyes, nose tip, mouth corners in pixels, where the recipe asks for aligned images: those follow from them."""
     style: dict[str, Any] | None = None
     """What the bank says of the reference: pose, light, …"""
 
@@ -121,33 +125,52 @@ class _Bench:
         self.encoder: FaceEncoder | None = None
         if recipe.encoder.backend:
             self.encoder = registry.create("encoder", recipe.encoder.backend, recipe.encoder.options)
+        self.aligner = Aligner(recipe.output.landmarker) if recipe.output.aligned else None
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)
         self.edges = _by_name(read_bank(bank_folder(recipe.generate.edges, "edges")))
         self.references = _by_name(read_bank(bank_folder(recipe.transfer.references, "references")))
-        self.plan = read_rows(self.folder.plan, PlanRow)
-        self.prompts = {row.id: row for row in read_rows(self.folder.prompts, PromptRow)}
+        # Of files that grow with the dataset, only what a shard needs is held.
+        self.plan, self.segments = RowFile(self.folder.plan, PlanRow), segments(recipe)
+        self.prompt_rows = RowFile(self.folder.prompts, PromptRow)
+        self.prompts: dict[str, PromptRow] = {}
+        self.judged: tuple[list[Path], dict[str, Candidate]] = ([], {})
         self.keeper = Keeper(recipe.gates, recipe.identities, self.encoder, recipe.demographics.categories)
         self.folder.pin(dict(work.banks) | self._facts(), whole=True)
 
+    def _take_up(self, shard: int) -> tuple[Segment, list[PlanRow]]:
+        """The identities of a shard; their prompts are at hand then."""
+        segment = next(segment for segment in self.segments if shard in segment.shards)
+        lines = segment.shard_rows(shard, self.recipe.shard_size)
+        self.prompts = {row.id: row for row in self.prompt_rows.read(lines)}
+        return segment, self.plan.read(lines)
+
+    def _accepted(self, files: list[Path]) -> dict[str, Candidate]:
+        """Whom the rounds in `files` accepted; read anew only where they are others than the last time."""
+        if files != self.judged[0]:
+            self.judged = files, accepted([read_rows(file, Candidate) for file in files])
+        return self.judged[1]
+
     def make(self, shard: int) -> None:
-        rows = [row for row in self.plan if row.shard == shard]
+        segment, rows = self._take_up(shard)
         chosen: dict[str, Candidate] = {}
         if self.recipe.gates.enabled:
-            chosen = accepted(settled(self.folder))
+            chosen = self._accepted(round_files(self.folder, segment.number))
             rows = [row for row in rows if row.id in chosen]
         work = self.folder.work(shard)
-        for row in rows:
-            (work / "images" / row.id).mkdir(parents=True)
-        (work / "sources").mkdir()
+        shutil.rmtree(work, ignore_errors=True)  # of a worker that died with it
+        kinds = ("images", "aligned") if self.aligner else ("images",)
+        for name in ("sources", *kinds, *(f"{kind}/{row.id}" for kind in kinds for row in rows)):
+            (work / name).mkdir(parents=True)
         sources = self._take_sources(rows, chosen, shard) if chosen else self._make_sources(rows, shard)
         self._make_images(rows, sources, shard)
         self.folder.publish(shard, [row.id for row in rows])
 
     def make_candidates(self, shard: int, attempt: int) -> None:
         """The faces of a shard's identities that had none before `attempt`, with what the gates measure on each."""
-        before = settled(self.folder)[:attempt]
-        rows = [row for row in open_rows(self.plan, before) if row.shard == shard]
+        segment, rows = self._take_up(shard)
+        before = self._accepted(round_files(self.folder, segment.number)[:attempt])
+        rows = [row for row in rows if row.id not in before]
         pictures = self._generate(rows, [attempt_seed(row, attempt) for row in rows])
         verdicts: dict[str, list[Verdict]] = {}
         embeddings: list[np.ndarray] = []
@@ -171,11 +194,11 @@ class _Bench:
         for row in rows:
             candidate = chosen[row.id]
             file = self.folder.candidates(candidate.attempt, shard) / f"{row.id}.png"
-            write_synced(self.folder.work(shard) / f"sources/{row.id}.png", file.read_bytes())
+            (self.folder.work(shard) / f"sources/{row.id}.png").write_bytes(file.read_bytes())
             made[row.id] = load_image(file)
             found = {"face_seed": candidate.face_seed, "attempt": candidate.attempt, "gates": candidate.gates}
             records.append(self._source_row(row).model_copy(update=found))
-        write_synced(self.folder.work(shard) / SOURCE_ROWS, "".join(map(format_row, records)).encode())
+        (self.folder.work(shard) / SOURCE_ROWS).write_bytes("".join(map(format_row, records)).encode())
         return made
 
     def _generate(self, rows: Sequence[PlanRow], seeds: Sequence[int]) -> dict[str, "Image"]:
@@ -198,7 +221,7 @@ class _Bench:
             origin = Made(row.id, row.face_seed, model_of(self.generator.facts()))
             self._save(made[row.id], shard, f"sources/{row.id}.png", origin)
         records = [self._source_row(row) for row in rows]
-        write_synced(self.folder.work(shard) / SOURCE_ROWS, "".join(map(format_row, records)).encode())
+        (self.folder.work(shard) / SOURCE_ROWS).write_bytes("".join(map(format_row, records)).encode())
         return made
 
     def _make_images(self, rows: Sequence[PlanRow], sources: Mapping[str, "Image"], shard: int) -> None:
@@ -212,6 +235,7 @@ class _Bench:
             for batch in batches(len(todo), self.recipe.batch_size):
                 pairs = todo[batch]
                 images, measured = self._transfer(pairs, sources, attempt)
+                kept: dict[tuple[str, int], Image] = {}
                 for (row, number), image, likeness in zip(pairs, images, measured, strict=True):
                     others = thumbnails[row.id]
                     verdicts = self.keeper.examine_image(image, likeness.source, likeness.reference, others)
@@ -223,14 +247,20 @@ class _Bench:
                     if gated:
                         record = record.model_copy(update={"attempt": attempt, "gates": figures(verdicts)})
                     others.append(thumbnail(image))
-                    origin = Made(row.id, record.transfer_seed, model_of(self.transfer.facts()))
-                    self._save(image, shard, f"images/{image_name(row.id, number)}", origin)
-                    records[row.id, number] = record
+                    self._save(image, shard, f"images/{image_name(row.id, number)}", self._origin(record))
+                    records[row.id, number], kept[row.id, number] = record, image
+                if self.aligner:
+                    for key, (points, face) in zip(kept, self.aligner.align([*kept.values()]), strict=True):
+                        self._save(face, shard, f"aligned/{image_name(*key)}", self._origin(records[key]))
+                        records[key] = records[key].model_copy(update={"landmarks": points})
             todo = left
         ordered = [records[row.id, n] for row in rows for n in range(len(row.references)) if (row.id, n) in records]
-        write_synced(self.folder.work(shard) / IMAGE_ROWS, "".join(map(format_row, ordered)).encode())
+        (self.folder.work(shard) / IMAGE_ROWS).write_bytes("".join(map(format_row, ordered)).encode())
+        if self.aligner:
+            unplaced = (record.model_copy(update={"landmarks": None}) for record in ordered)
+            (self.folder.work(shard) / ALIGNED_ROWS).write_bytes("".join(map(format_row, unplaced)).encode())
         if gated:
-            write_synced(self.folder.work(shard) / REJECTED_ROWS, "".join(map(format_row, rejected)).encode())
+            (self.folder.work(shard) / REJECTED_ROWS).write_bytes("".join(map(format_row, rejected)).encode())
 
     def _transfer(
         self, pairs: Sequence[tuple[PlanRow, int]], sources: Mapping[str, "Image"], attempt: int
@@ -275,10 +305,13 @@ class _Bench:
             style=style or None,
         )
 
+    def _origin(self, record: ImageRow) -> Made:
+        return Made(record.identity, record.transfer_seed, model_of(self.transfer.facts()))
+
     def _save(self, image: "Image", shard: int, name: str, made: Made) -> None:
         from facesyn.imaging import encode_png
 
-        write_synced(self.folder.work(shard) / name, encode_png(image.convert("RGB"), made=made))
+        (self.folder.work(shard) / name).write_bytes(encode_png(image.convert("RGB"), made=made))
 
     def _facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {
@@ -287,6 +320,7 @@ class _Bench:
             "transfer": dict(self.transfer.facts()),
         }
         facts |= {"encoder": dict(self.encoder.facts())} if self.encoder else {}
+        facts |= {"aligned": dict(self.aligner.facts())} if self.aligner else {}
         return facts | ({"gates": self.keeper.facts()} if self.recipe.gates.enabled else {})
 
 

@@ -36,6 +36,17 @@ def poses(landmarker: "Landmarker", pictures: Sequence[Image.Image]) -> np.ndarr
         return np.asarray(landmarker(to_tensor(pictures, SIDE))[1].numpy())
 
 
+def landmarks(landmarker: "Landmarker", pictures: Sequence[Image.Image]) -> np.ndarray:
+    """(n, 5, 2) landmarks in pixels of each of the `pictures`, which are square and in facesyn's own frame."""
+    import torch
+
+    from facesyn.tensors import to_tensor
+
+    with torch.no_grad():
+        points = landmarker(to_tensor(pictures, SIDE))[0].numpy()
+    return np.asarray(points * np.array([picture.width for picture in pictures])[:, None, None])
+
+
 def landmarks_in_box(landmarker: "Landmarker", image: Image.Image, box: np.ndarray) -> np.ndarray:
     """(5, 2) landmarks in pixels of `image`, of the face whose `box` is x0, y0, x1, y1."""
     import torch

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from facesyn.dataset.build import Shortfall
+from facesyn.dataset.finish import Shortfall
 from facesyn.dataset.plan import PlanRow
 from facesyn.dataset.recipe import Recipe, parse_recipe
 from facesyn.dataset.run_folder import RunFolder

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from facesyn.banks import BankPicture, choose
+from facesyn.banks import BankPicture
 from facesyn.errors import ImageError
 from facesyn.identity.similarity import similarities
 from facesyn.imaging import list_images, load_image
@@ -15,6 +15,7 @@ from facesyn.protocols import AttributeTransfer, FaceEncoder
 from facesyn.records import METADATA, FaceRow, PairRow, TransferRow, read_rows
 from facesyn.seeds import derive_seed
 from facesyn.stages.folder import StageFolder
+from facesyn.strata import Stratum, draw, stratify
 
 STYLE_FACTORS = [
     "pose",
@@ -50,11 +51,9 @@ class SourceFace:
     gender: str
 
 
-def draw_references(
-    seed: int, identity: str, gender: str, bank: Sequence[BankPicture], count: int
-) -> list[BankPicture]:
-    """`count` references of one identity, drawn by the run's seed; see `facesyn.banks.choose`."""
-    return choose(bank, count, gender, random.Random(derive_seed(seed, "references", identity)))
+def draw_references(seed: int, identity: str, gender: str, strata: Sequence[Stratum], count: int) -> list[BankPicture]:
+    """`count` references of one identity, drawn by the run's seed; see `facesyn.strata.draw`."""
+    return draw(strata, count, gender, random.Random(derive_seed(seed, "references", identity)))
 
 
 def image_name(identity: str, number: int) -> str:
@@ -81,7 +80,8 @@ def read_sources(folder: Path) -> list[SourceFace]:
 def pair_randomly(
     sources: Sequence[SourceFace], bank: Sequence[BankPicture], per_identity: int, seed: int
 ) -> list[Pairing]:
-    """`per_identity` references for every source; see `draw_references`."""
+    """`per_identity` references for every source, drawn from the bank as a whole; see `draw_references`."""
+    strata = stratify(bank, [], {})
     return [
         Pairing(
             output=image_name(source.identity, number),
@@ -93,7 +93,7 @@ def pair_randomly(
             seed=transfer_seed(seed, source.identity, number),
         )
         for source in sources
-        for number, reference in enumerate(draw_references(seed, source.identity, source.gender, bank, per_identity))
+        for number, reference in enumerate(draw_references(seed, source.identity, source.gender, strata, per_identity))
     ]
 
 

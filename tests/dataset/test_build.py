@@ -146,6 +146,24 @@ def test_dry_run_prints_the_plan_and_writes_nothing(refused: Run, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_measured_dry_run_tells_time_and_size(refused: Run, toy: Toy, tmp_path: Path) -> None:
+    slow = toy.edited(
+        tmp_path / "toy.toml",
+        ('[transfer]\nbackend = "toy"', '[transfer]\nbackend = "toy"\ndelay = 0.2'),
+        ("batch_size = 4", "batch_size = 2"),
+    )
+    result = refused(tmp_path / "out", "--dry-run", "--measure", "--json", "--identities", 1000, recipe=slow)
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["seconds_per_image"] >= 0.1  # 0.2 s a batch of two
+    assert told["core_hours"] == pytest.approx(
+        (3000 * told["seconds_per_image"] + 1000 * told["seconds_per_source"]) / 3600, abs=0.2
+    )
+    assert 4000 * 1000 < told["bytes"] < 4000 * 5000 and sorted(os.listdir(tmp_path)) == ["toy.toml"]
+    result = refused(tmp_path / "out", "--measure")
+    assert result.exit_code == 2 and "belongs to --dry-run" in result.stderr
+
+
 def test_a_full_disk_is_one_sentence_and_can_be_resumed(
     toy: Toy, finished: Path, hashes: Hashes, tmp_path: Path
 ) -> None:
@@ -186,8 +204,21 @@ def test_too_large_for_the_disk_is_said_before_anything_is_written(refused: Run,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("send", "number", "code"),
+    [
+        (os.killpg, signal.SIGINT, 130),  # what a terminal does on Ctrl-C: the workers get it too
+        (os.kill, signal.SIGTERM, 143),  # what a scheduler does
+    ],
+)
 def test_interrupted_it_stops_at_once_and_can_be_resumed(
-    toy: Toy, finished: Path, hashes: Hashes, tmp_path: Path
+    toy: Toy,
+    finished: Path,
+    hashes: Hashes,
+    tmp_path: Path,
+    send: Callable[[int, int], None],
+    number: int,
+    code: int,
 ) -> None:
     slow = toy.edited(
         tmp_path / "toy.toml", ('[transfer]\nbackend = "toy"', '[transfer]\nbackend = "toy"\ndelay = 0.3')
@@ -203,20 +234,11 @@ def test_interrupted_it_stops_at_once_and_can_be_resumed(
     while not list(output.glob("shards/*/DONE")):
         assert process.poll() is None
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)  # what a terminal does on Ctrl-C: the workers get it too
+    send(process.pid, number)
     _, stderr = process.communicate(timeout=20)
-    assert process.returncode == 130 and "Traceback" not in stderr
+    assert process.returncode == code and "Traceback" not in stderr
     assert toy.build(output, recipe=slow).returncode == 0
     assert hashes(output) == hashes(finished) | {"recipe.toml": hashes(output)["recipe.toml"]}
-
-
-def test_a_killed_worker_is_one_sentence(toy: Toy, tmp_path: Path) -> None:
-    deadly = toy.edited(
-        tmp_path / "t.toml", ('[transfer]\nbackend = "toy"', '[transfer]\nbackend = "toy"\ndie_after = 3')
-    )
-    result = toy.build(tmp_path / "out", "--workers", 1, recipe=deadly)
-    assert result.returncode == 1 and "was killed" in result.stderr and "Traceback" not in result.stderr
-    assert len(list((tmp_path / "out").glob("shards/*/DONE"))) == 1
 
 
 @pytest.mark.parametrize(

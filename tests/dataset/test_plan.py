@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from facesyn.banks import BankPicture, choose
+from facesyn.banks import BankPicture, bank_folder, choose, read_bank
 from facesyn.dataset.plan import batches, image_counts, make_plan
 from facesyn.dataset.recipe import LongTail, Recipe, load_recipe
 from facesyn.records import PromptRow
 from facesyn.stages.transfers import SourceFace, image_name, pair_randomly, transfer_seed
+from facesyn.strata import stratify
 
 BANK = [BankPicture(f"{i}.png", Path(f"{i}.png"), {"gender": ("female", "male")[i % 2]}) for i in range(10)]
 
@@ -100,6 +101,18 @@ def test_references_do_not_repeat_until_the_bank_is_used_up() -> None:
 def test_references_of_the_same_gender_come_first() -> None:
     chosen = choose(BANK, 7, "male", random.Random(3))
     assert [picture.labels["gender"] for picture in chosen] == ["male"] * 5 + ["female"] * 2
+
+
+def test_the_multi_pie_recipe_is_a_grid_over_its_bank() -> None:
+    recipe = load_recipe("syn-mpie").scaled(identities=4)
+    bank = read_bank(bank_folder("mini", "references"))
+    strata = stratify(bank, recipe.transfer.strata, recipe.transfer.quotas)
+    of = {p.name: stratum.categories for stratum in strata for p in stratum.pictures}
+    for row in make_plan(recipe, prompts_for(recipe), bank, bank):
+        cells = Counter(of[name] for name in row.references)
+        own = {of[p.name] for p in bank if p.labels["gender"] == row.gender}
+        share = 182 / len(own)
+        assert set(cells) == own and set(cells.values()) <= {int(share), int(share) + 1}
 
 
 def test_batches_cover_everything_once() -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,8 @@ class ToyGenerator:
 class ToyTransfer:
     """Blends source, reference and the seed's noise. With `die_after`, is killed after so many batches.
 
-    With `leaky`, every fourth seed yields the reference itself.
+    With `leaky`, every fourth seed yields the reference itself. Where TOY_DEADLY names a folder, the worker is killed
+    at its second batch for the first time, and always while a file `poison` there holds one of the batch's seeds.
     """
 
     def __init__(self, size: int = 32, delay: float = 0.0, die_after: int = 0, leaky: bool = False):
@@ -84,6 +86,7 @@ class ToyTransfer:
         self.calls += 1
         if self.die_after and self.calls > self.die_after:
             os.kill(os.getpid(), signal.SIGKILL)
+        self._fall(seeds)
         side = (self.size, self.size)
         made = []
         for source, reference, seed in zip(sources, references, seeds, strict=True):
@@ -94,6 +97,16 @@ class ToyTransfer:
             mixed = 0.6 * np.asarray(source.resize(side)) + 0.25 * np.asarray(reference.resize(side)) + noise
             made.append(Image.fromarray(mixed.clip(0, 255).astype(np.uint8)))
         return made
+
+    def _fall(self, seeds: Sequence[int]) -> None:
+        folder = os.environ.get("TOY_DEADLY")
+        if not folder:
+            return
+        poison, killed = Path(folder) / "poison", Path(folder) / "killed"
+        first = self.calls == 2 and not killed.exists()
+        if first or (poison.exists() and {*map(str, seeds)} & {*poison.read_text().split()}):
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def facts(self) -> Mapping[str, Any]:
         return {"blend": 0.6}
