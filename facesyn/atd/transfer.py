@@ -18,9 +18,13 @@ SOURCES, REFERENCES = 64, 1024
 class Networks(Protocol):
     """The networks of an ATD model, in some runtime. Tensors in and out are on `device`, in `dtype`."""
 
-    device: torch.device
-    dtype: torch.dtype
     scheduler: Any
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
 
     @property
     def size(self) -> int:

@@ -16,6 +16,7 @@ from facesyn.cli import (
     doctor,
     evaluate,
     evaluate_models,
+    export,
     generate,
     models,
     prompts,
@@ -61,6 +62,7 @@ app.add_typer(evaluate.app, name="evaluate")
 app.command()(calibrate.calibrate)
 app.add_typer(backends.app, name="backends")
 app.command()(models.models)
+app.command()(export.export)
 app.command()(doctor.doctor)
 
 
