@@ -47,6 +47,7 @@ class _Call(nn.Module):
 
 def networks_of(part: str, folder: Path) -> list[Network]:
     """The networks in the folder of a part (`ufg`, `atd`, `recogniser`). Raises ModelError where it is none."""
+    torch.manual_seed(0)  # of the inputs
     return {"ufg": _ufg, "atd": _atd, "recogniser": _recogniser}[part](folder)
 
 
