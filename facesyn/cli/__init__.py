@@ -11,6 +11,7 @@ import typer
 from facesyn import __version__
 from facesyn.cli import (
     backends,
+    benchmark,
     calibrate,
     dataset,
     doctor,
@@ -63,6 +64,7 @@ app.command()(calibrate.calibrate)
 app.add_typer(backends.app, name="backends")
 app.command()(models.models)
 app.command()(export.export)
+app.command()(benchmark.benchmark)
 app.command()(doctor.doctor)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from facesyn import __version__, registry
 from facesyn.banks import BankPicture, bank_folder, digest, read_bank
@@ -25,6 +25,9 @@ from facesyn.errors import BackendError, RunError, UsageError
 from facesyn.gates.keeper import Keeper
 from facesyn.out import out
 from facesyn.records import PromptRow, Row, format_row, read_rows, write_bytes, write_rows
+
+if TYPE_CHECKING:
+    from facesyn.protocols import Executor
 
 SMALL_PICTURE = 24_000
 """Bytes of a 128 × 128 PNG of a face, roughly: what the models of a bundle make."""
@@ -123,19 +126,22 @@ def check_recipe(recipe: Recipe) -> None:
     bank_folder(recipe.transfer.references, "references")
 
 
-def build(recipe: Recipe, path: Path, workers: int | None = None, executor: str = "local") -> Built:
+def build(recipe: Recipe, path: Path, workers: int | None = None, executor: "str | Executor" = "local") -> Built:
     """Make the dataset of `recipe` in the folder `path`, or what is still missing of it.
 
     The result's bytes depend on the recipe, the models and the banks alone. `workers` defaults to the
-    processor cores, or to one where a GPU does the work. Raises UsageError, BackendError, ModelError,
+    processor cores, or to one where a GPU does the work; `executor` is a backend's name, or one that was made.
+    Raises UsageError, BackendError, ModelError,
     ImageError or RunError; finished shards stay.
     """
     folder = RunFolder(path)
     with _disk_errors(path):
         folder.check(recipe)
         check_recipe(recipe)
-        options = {"workers": workers or default_workers(recipe)}
-        engine = registry.create("executor", executor, {key: value for key, value in options.items() if value})
+        engine = executor
+        if isinstance(executor, str):
+            options = {"workers": workers or default_workers(recipe)}
+            engine = registry.create("executor", executor, {key: value for key, value in options.items() if value})
         begun = folder.recipe.is_file()
         edges = _open_bank(recipe.generate.edges, "edges", check=not begun)
         references = _open_bank(recipe.transfer.references, "references", check=not begun)

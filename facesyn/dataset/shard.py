@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,8 @@ class _Bench:
         self.prompts = {row.id: row for row in read_rows(self.folder.prompts, PromptRow)}
         self.keeper = Keeper(recipe.gates, recipe.identities, self.encoder, recipe.demographics.categories)
         self.folder.pin(dict(work.banks) | self._facts(), whole=True)
+        self._savers = ThreadPoolExecutor(max_workers=2)
+        self._saving: list[Future[None]] = []
 
     def make(self, shard: int) -> None:
         rows = [row for row in self.plan if row.shard == shard]
@@ -141,6 +144,7 @@ class _Bench:
         (work / "sources").mkdir()
         sources = self._take_sources(rows, chosen, shard) if chosen else self._make_sources(rows, shard)
         self._make_images(rows, sources, shard)
+        self._finish_saving()
         self.folder.publish(shard, [row.id for row in rows])
 
     def make_candidates(self, shard: int, attempt: int) -> None:
@@ -271,9 +275,19 @@ class _Bench:
         )
 
     def _save(self, image: "Image", shard: int, name: str) -> None:
+        """Encodes and writes beside the next batch's networks; `_finish_saving` waits for it."""
         from facesyn.imaging import encode_png
 
-        write_synced(self.folder.work(shard) / name, encode_png(image.convert("RGB")))
+        def save() -> None:
+            write_synced(self.folder.work(shard) / name, encode_png(image.convert("RGB")))
+
+        self._saving.append(self._savers.submit(save))
+
+    def _finish_saving(self) -> None:
+        """Raises whatever stopped a picture from being saved."""
+        saving, self._saving = self._saving, []
+        for saved in saving:
+            saved.result()
 
     def _facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {
