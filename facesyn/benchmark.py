@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 BATCH = 8
 PLAIN = "diffusers, plain"
-DEFAULT = "facesyn"
 
 
 @dataclass(frozen=True)
@@ -66,12 +65,10 @@ Make = Callable[[Work, int], None]
 
 
 def runtimes(model: str, compiled: bool, exported: Path | None) -> list[Runtime]:
-    """The runtimes to compare; `exported` holds int8 graphs of both parts, where they are wanted."""
-    found = [
-        Runtime(DEFAULT, "auto", {}, model, model),
-        Runtime("torch", "diffusers", {}, model, model),
-        Runtime("onnx", "onnx", {}, model, model),
-    ]
+    """The runtimes to compare, facesyn's default first; `exported` holds int8 graphs of both parts, if wanted."""
+    found = [Runtime("torch", "diffusers", {}, model, model)]
+    if Runtime("", "auto", {}, model, model).generator().facts()["backend"] == "onnx":
+        found.insert(0, Runtime("onnx", "onnx", {}, model, model))
     if compiled:
         found.append(Runtime("torch compiled", "diffusers", {"compile": True}, model, model))
     if exported is not None:
@@ -80,28 +77,32 @@ def runtimes(model: str, compiled: bool, exported: Path | None) -> list[Runtime]
 
 
 def measure(compared: Sequence[Runtime], rounds: int, report: Callable[[str], None]) -> dict[str, Any]:
-    """Images per second, memory, ratios and shares; see `facesyn benchmark --help` for the keys."""
+    """Pictures per second of every runtime, and the ratios of the first of `compared` to plain diffusers.
+
+    The first round warms up and does not count.
+    """
+    default = compared[0].name
     stages = {"generate": _generators(compared), "transfer": _transfers(compared)}
     figures: dict[str, Any] = {"ratios": {}}
     for stage, makers in stages.items():
         seconds: dict[tuple[str, int], list[float]] = {(name, size): [] for name in makers for size in (1, BATCH)}
         inside: list[float] = []
-        for number in range(rounds + 1):  # the first warms up and does not count
-            report(f"{stage}, round {number} of {rounds}")
+        for number in range(rounds + 1):
+            report(f"{stage}, round {number} of {rounds}" if number else f"{stage}, warming up")
             work = _work(number)
             for (name, size), taken in seconds.items():
                 with watching() as watch:
                     spent = _time(makers[name], work, size)
                 if number:
                     taken.append(spent)
-                    if (name, size) == (DEFAULT, BATCH):
+                    if (name, size) == (default, BATCH):
                         inside.append(watch.seconds / BATCH)
         figures[stage] = {
             name: {f"batch {size}": round(1 / median(seconds[name, size]), 3) for size in (1, BATCH)} for name in makers
         } | {"networks alone": {f"batch {BATCH}": round(1 / median(inside), 3)}}
 
-        def ratio(size: int, plain: int, seconds: Mapping[tuple[str, int], Sequence[float]] = seconds) -> float:
-            turns = zip(seconds[PLAIN, plain], seconds[DEFAULT, size], strict=True)
+        def ratio(size: int, plain: int, seconds: Mapping[tuple[str, int], list[float]] = seconds) -> float:
+            turns = zip(seconds[PLAIN, plain], seconds[default, size], strict=True)
             return round(median(slow / fast for slow, fast in turns), 2)
 
         figures["ratios"] |= {
@@ -112,21 +113,20 @@ def measure(compared: Sequence[Runtime], rounds: int, report: Callable[[str], No
     return figures
 
 
-def overhead(report: Callable[[str], None], identities: int = 8, images: int = 4) -> dict[str, float]:
-    """Shares of the wall time of a small build after loading: outside of networks, and in the gates' detector.
+def overhead(identities: int = 8, images: int = 4) -> float:
+    """Share of the wall time of a small gated build, after loading, that is not spent in networks.
 
-    The detector counts as a network.
+    Loading ends with the first shard's first sources; the gates' detector counts as a network.
     """
     from facesyn.dataset.build import build
 
     recipe = load_recipe("demo").scaled(identities, images)
     detector = registry.load(registry.Role.DETECTOR, recipe.gates.detector)
-    report("building")
     with watching((detector, "detect")) as watch, tempfile.TemporaryDirectory() as folder:
         here = _Here(watch)
         build(recipe, Path(folder) / "dataset", executor=here)
         wall = time.perf_counter() - here.began
-        return {"wall": wall, "overhead_share": round(1 - (watch.seconds - here.before) / wall, 4)}
+        return round(1 - (watch.seconds - here.before) / wall, 4)
 
 
 def peak_memory(runtime: Runtime) -> int:

@@ -277,14 +277,14 @@ def test_export_of_what_has_no_graphs_is_refused(facesyn: Any, tmp_path: Path) -
 
 def test_the_benchmark_compares_everything_with_plain_diffusers(folders: SimpleNamespace) -> None:
     compared = [
-        Runtime("facesyn", "auto", CPU, str(folders.ufg), str(folders.atd)),
+        Runtime("onnx", "onnx", CPU, str(folders.ufg), str(folders.atd)),
         Runtime("torch", "diffusers", CPU, str(folders.ufg), str(folders.atd)),
     ]
     found = measure(compared, 1, lambda line: None)
     for stage in ("generate", "transfer"):
-        assert set(found[stage]) == {PLAIN, "facesyn", "torch", "networks alone"}
+        assert set(found[stage]) == {PLAIN, "onnx", "torch", "networks alone"}
         assert all(speed > 0 for speeds in found[stage].values() for speed in speeds.values())
-        assert found[stage]["networks alone"]["batch 8"] > found[stage]["facesyn"]["batch 8"]
+        assert found[stage]["networks alone"]["batch 8"] > found[stage]["onnx"]["batch 8"]
         for suffix in ("", "_batch_1", "_batch_8"):
             assert found["ratios"][f"{stage}_vs_diffusers{suffix}"] > 0
 

@@ -40,7 +40,8 @@ def benchmark(
         compared = runtimes(model, compiled, exported)
         figures = measure(compared, rounds, out.note)
         if build:
-            figures["overhead_share"] = overhead(out.note)["overhead_share"]
+            out.note("building")
+            figures["overhead_share"] = overhead()
         if memory:
             figures["peak_bytes"] = {runtime.name: peak_memory(runtime) for runtime in compared}
         if errors:
