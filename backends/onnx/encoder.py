@@ -11,7 +11,7 @@ from PIL import Image
 from facesyn.errors import ModelError, UsageError
 from facesyn.export.layout import weights_file
 
-from .providers import PROVIDERS, choose_provider, session_options, why_unavailable
+from .providers import PROVIDERS, choose_provider, session_options, threads, why_unavailable
 
 COLOURS = ("rgb", "bgr")
 BATCH = 64
@@ -101,7 +101,7 @@ def _open(file: Path, device: str) -> Any:
     provider = choose_provider("auto", device)
     providers = [PROVIDERS[name] for name in dict.fromkeys((provider, "cpu"))]
     try:
-        return onnxruntime.InferenceSession(str(file), session_options(), providers=providers)
+        return onnxruntime.InferenceSession(str(file), session_options(threads()), providers=providers)
     except Exception as error:  # its errors share no class but Exception
         first = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise ModelError(f"{file} cannot be loaded as ONNX: {first}") from None

@@ -97,12 +97,18 @@ def cache_folder() -> Path:
     return Path(os.environ.get("FACESYN_CACHE") or Path(home) / "facesyn").expanduser() / "tensorrt"
 
 
-def session_options() -> Any:
-    """Compute with OMP_NUM_THREADS threads, as torch does, or with all cores where that is not set."""
+def threads() -> int:
+    """How many to compute with: OMP_NUM_THREADS, as torch does, or one per processor core where that is not set."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(os.environ.get("OMP_NUM_THREADS") or cores)
+
+
+def session_options(count: int) -> Any:
+    """Every operator is computed by `count` threads."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
+    options.intra_op_num_threads = count
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning threads starve torch's
     options.log_severity_level = 3
     return options

@@ -1,18 +1,22 @@
 """ONNX Runtime sessions that take and return torch tensors. Knows graphs and memory; knows no models.
 
-On a GPU, inputs and outputs are bound where they are, so that nothing travels through the host between networks.
+On a GPU, inputs and outputs are bound where they are, so that nothing travels through the host between networks. On
+processors, two threads take half of a batch each rather than half of every operator: they wait for each other once a
+call, not hundreds of times, and a row's values do not depend on how many there are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from facesyn.errors import ModelError
 from facesyn.export.layout import PRECISION, SHAPE, shape_of
 
-from .providers import cache_folder, provider_options, session_options
+from .providers import cache_folder, provider_options, session_options, threads
 
 _TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "tensor(int64)": torch.int64}
 
@@ -41,6 +45,7 @@ class Session:
             for nodes in (self._session.get_inputs(), self._session.get_outputs())
         )
         self._bound = provider != "cpu" and torch.cuda.is_available()
+        self._halves = ThreadPoolExecutor(2) if provider == "cpu" and threads() > 1 else None
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Of one row of an input."""
@@ -57,13 +62,20 @@ class Session:
         }
         if self._bound:
             return self._call_bound(given)
-        found = self._session.run(None, {name: tensor.cpu().numpy() for name, tensor in given.items()})
-        return [torch.from_numpy(array) for array in found]
+        arrays = {name: tensor.cpu().numpy() for name, tensor in given.items()}
+        rows = len(next(iter(arrays.values())))
+        if self._halves is None or rows == 1:
+            return [torch.from_numpy(array) for array in self._session.run(None, arrays)]
+        middle = rows // 2
+        parts = [{name: array[part] for name, array in arrays.items()} for part in (slice(middle), slice(middle, None))]
+        first, second = self._halves.map(self._run, parts)
+        return [torch.from_numpy(np.concatenate(pair)) for pair in zip(first, second, strict=True)]
+
+    def _run(self, arrays: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        return self._session.run(None, dict(arrays))
 
     def _call_bound(self, given: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
         """With every tensor in the memory of the GPU: see ONNX Runtime's documentation of I/O binding."""
-        import numpy as np
-
         kinds = {torch.float32: np.float32, torch.float16: np.float16, torch.int64: np.int64}
         batch = len(next(iter(given.values())))
         place = torch.device("cuda", self._index)
@@ -102,8 +114,10 @@ def facts_of(session: Session, provider: str) -> dict[str, str]:
 def _open(file: Path, provider: str, index: int) -> Any:
     import onnxruntime
 
+    count = max(1, threads() // 2) if provider == "cpu" else threads()
+
     def session(providers: Any) -> Any:
-        return onnxruntime.InferenceSession(str(file), session_options(), providers=providers)
+        return onnxruntime.InferenceSession(str(file), session_options(count), providers=providers)
 
     try:
         rows: dict[str, list[int]] = {}
