@@ -1,30 +1,34 @@
 """How much of a stretch of time was spent in networks. Watches from outside: what is timed knows nothing of it."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
 
 @dataclass
 class Stopwatch:
-    """Seconds in networks so far, counted once where one calls another."""
+    """Seconds in networks so far, counted once where one calls another or several compute at once."""
 
     seconds: float = 0.0
     depth: int = 0
     since: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def enter(self) -> None:
-        if self.depth == 0:
-            self.since = time.perf_counter()
-        self.depth += 1
+        with self.lock:
+            if self.depth == 0:
+                self.since = time.perf_counter()
+            self.depth += 1
 
     def leave(self) -> None:
-        self.depth -= 1
-        if self.depth == 0:
-            self.seconds += time.perf_counter() - self.since
+        with self.lock:
+            self.depth -= 1
+            if self.depth == 0:
+                self.seconds += time.perf_counter() - self.since
 
     def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
@@ -40,7 +44,7 @@ class Stopwatch:
 
 @contextmanager
 def watching(*methods: tuple[type, str]) -> Iterator[Stopwatch]:
-    """Times, in this thread of use, every torch module, every ONNX Runtime session, and `methods` of classes."""
+    """Times every torch module, every ONNX Runtime session, and `methods` of classes."""
     import onnxruntime
     from torch.nn.modules import module
 

@@ -289,6 +289,7 @@ def test_the_benchmark_compares_everything_with_plain_diffusers(folders: SimpleN
         assert found[stage]["networks alone"]["batch 8"] > found[stage]["onnx"]["batch 8"]
         for suffix in ("", "_batch_1", "_batch_8"):
             assert found["ratios"][f"{stage}_vs_diffusers{suffix}"] > 0
+            assert found["cpu_ratios"][f"{stage}_vs_diffusers{suffix}"] > 0
 
 
 def test_a_stopwatch_counts_nested_networks_once_and_leaves_no_trace() -> None:

@@ -20,7 +20,8 @@ def benchmark(
 
     "diffusers, plain" is diffusers' own pipeline on the same weights at the same steps, "networks alone" what facesyn
     would make without the rest of its work. The ratios are facesyn's default, 8 pictures at once, to plain diffusers,
-    one picture a call; then at equal batches. overhead_share is what a gated build spends outside of networks.
+    one picture a call; then at equal batches; cpu_ratios are the same by
+    processor time, which tells more on a busy machine. overhead_share is what a gated build spends outside of networks.
 
     Example: facesyn benchmark --json
     """
