@@ -8,26 +8,18 @@ import diffusers
 import torch
 import transformers
 from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionXLControlNetPipeline
-from PIL import Image, ImageOps
+from PIL import Image
 
-from facesyn.errors import ModelError, UsageError
+from facesyn.errors import ModelError
+from facesyn.model_folder import default_settings, name_of, read_json
 from facesyn.models import resolve
 from facesyn.records import PromptRow
-from facesyn.registry import suggest
-from facesyn.tensors import choose_device, choose_dtype, to_pictures
+from facesyn.schedulers import named_scheduler
+from facesyn.tensors import choose_device, choose_dtype
+from facesyn.ufg import Context, FaceSampler, generation_settings
+from facesyn.ufg.folder import NO_INDEX, controlnet_folder
 
-from .folders import default_settings, name_of, read_json, versions
-
-SCHEDULERS = {
-    "ddim": ("DDIMScheduler", {}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "dpmpp-2m": ("DPMSolverMultistepScheduler", {}),
-    "dpmpp-2m-karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
-    "unipc": ("UniPCMultistepScheduler", {}),
-}
-"""Deterministic given the initial noise, so that a picture is a function of its seed."""
-
-_NO_INDEX = "A model is a folder in the diffusers format, with model_index.json."
+from .versions import versions
 
 
 class UFGGenerator:
@@ -35,6 +27,7 @@ class UFGGenerator:
 
     `model` and `controlnet` are bundle names, diffusers folders or hub ids; without `controlnet`, the bundle's or the
     folder's own is used. What is left out of `scheduler`, `steps` and `guidance_scale` comes from the model.
+    `compile` takes minutes at the first batch of a size, then is faster.
     """
 
     def __init__(
@@ -47,32 +40,30 @@ class UFGGenerator:
         steps: int | None = None,
         guidance_scale: float | None = None,
         conditioning_scale: float = 1.0,
+        compile: bool = False,
     ):
-        self._device = choose_device(device)
-        self._dtype = choose_dtype(dtype, self._device)
+        place = choose_device(device)
         folder = resolve(model, "ufg")
-        control_folder = _controlnet_folder(model, controlnet, folder)
-        defaults = default_settings(folder)
-        self._steps = int(steps or defaults.get("steps", 30))
-        self._guidance = float(defaults.get("guidance_scale", 7.5) if guidance_scale is None else guidance_scale)
-        self._conditioning = conditioning_scale
-        self._pipeline = _load(folder, control_folder, self._dtype)
+        control_folder = controlnet_folder(model, controlnet, folder)
+        settings = generation_settings(default_settings(folder), steps, guidance_scale, conditioning_scale)
+        pipeline = load_pipeline(folder, control_folder, choose_dtype(dtype, place))
         if scheduler is not None:
-            self._pipeline.scheduler = _scheduler(scheduler, self._pipeline.scheduler.config)
-        self._pipeline.set_progress_bar_config(disable=True)
-        self._pipeline.to(self._device)
-        self.size = int(self._pipeline.unet.config.sample_size * self._pipeline.vae_scale_factor)
+            pipeline.scheduler = named_scheduler(scheduler, pipeline.scheduler.config)
+        networks = TorchNetworks(pipeline.to(place), compile)
+        self._sampler = FaceSampler(networks, settings)
+        self.size = networks.size
         self._facts = {
             "backend": "diffusers",
             "model": name_of(model, folder),
             "controlnet": name_of(controlnet or model, control_folder),
-            "scheduler": type(self._pipeline.scheduler).__name__,
-            "steps": self._steps,
-            "guidance_scale": self._guidance,
-            "conditioning_scale": self._conditioning,
+            "scheduler": type(networks.scheduler).__name__,
+            "steps": settings.steps,
+            "guidance_scale": settings.guidance_scale,
+            "conditioning_scale": settings.conditioning_scale,
             "size": self.size,
             "dtype": dtype,
-            "device": self._device.type,
+            "device": place.type,
+            **({"compile": True} if compile else {}),
             **versions(),
         }
 
@@ -80,39 +71,67 @@ class UFGGenerator:
         self, prompts: Sequence[PromptRow], edges: Sequence[Image.Image], seeds: Sequence[int]
     ) -> list[Image.Image]:
         """See `facesyn.protocols.FaceGenerator`."""
-        shape = (self.size, self.size)
-        conditions = [ImageOps.fit(edge.convert("L"), shape, Image.Resampling.BICUBIC).convert("RGB") for edge in edges]
-        result = self._pipeline(
-            [row.prompt for row in prompts],
-            negative_prompt=[row.negative_prompt for row in prompts],
-            image=conditions,
-            height=self.size,
-            width=self.size,
-            num_inference_steps=self._steps,
-            guidance_scale=self._guidance,
-            controlnet_conditioning_scale=self._conditioning,
-            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-            output_type="pt",
-        )
-        return to_pictures(result.images * 2 - 1)
+        return self._sampler(prompts, edges, seeds)
 
     def facts(self) -> Mapping[str, Any]:
         return self._facts
 
 
-def _controlnet_folder(model: str, controlnet: str | None, folder: Path) -> Path:
-    if controlnet is not None:
-        return resolve(controlnet, "controlnet")
-    if (folder / "controlnet").is_dir():
-        return folder / "controlnet"
-    raise ModelError(
-        f"The model {model!r} has no ControlNet of its own.",
-        hint="Add --controlnet with a Canny ControlNet's folder or hub id.",
-    )
+class TorchNetworks:
+    """The networks of a diffusers ControlNet pipeline, as `facesyn.ufg.Networks`; the pipeline is used up."""
+
+    def __init__(self, pipeline: Any, compile: bool = False):
+        self._pipeline = pipeline
+        self._unet, self._vae, self._controlnet = pipeline.unet, pipeline.vae, pipeline.controlnet
+        self.scheduler = pipeline.scheduler
+        self.device, self.dtype = torch.device(self._unet.device), self._unet.dtype
+        side = int(self._unet.config.sample_size)
+        self.size = side * int(pipeline.vae_scale_factor)
+        self.latent = (int(self._unet.config.in_channels), side, side)
+        # The ControlNet embeds its edge map anew at every step; it is given the embedding instead. Edge maps are
+        # grey, so an order of channels means nothing.
+        self._embed_edges = self._controlnet.controlnet_cond_embedding
+        self._controlnet.controlnet_cond_embedding = torch.nn.Identity()
+        self._controlnet.register_to_config(controlnet_conditioning_channel_order="rgb")
+        if self.device.type == "cuda":
+            self._unet.to(memory_format=torch.channels_last)
+            self._controlnet.to(memory_format=torch.channels_last)
+        if compile:
+            self._unet.compile()
+            self._controlnet.compile()
+
+    def text(self, prompt: str) -> Context:
+        found = self._pipeline.encode_prompt(
+            prompt=prompt, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+        return Context(found[0].to(self.dtype), found[2] if len(found) == 4 else None)
+
+    def control(self, edges: torch.Tensor) -> torch.Tensor:
+        return self._embed_edges(edges)
+
+    def predict(
+        self, z: torch.Tensor, t: torch.Tensor, context: Context, control: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        known: dict[str, Any] = {"encoder_hidden_states": context.tokens, "return_dict": False}
+        if context.pooled is not None:
+            known["added_cond_kwargs"] = {"text_embeds": context.pooled, "time_ids": self._sizes(len(z))}
+        down, middle = self._controlnet(z, t, controlnet_cond=control, conditioning_scale=scale, **known)
+        return self._unet(z, t, down_block_additional_residuals=down, mid_block_additional_residual=middle, **known)[0]
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        if isinstance(self._pipeline, StableDiffusionXLControlNetPipeline) and self.dtype == torch.float16:
+            self._vae.to(torch.float32)  # SDXL's overflows in half precision
+        latents = latents.to(self._vae.dtype) / self._vae.config.scaling_factor
+        return self._vae.decode(latents, return_dict=False)[0]
+
+    def _sizes(self, count: int) -> torch.Tensor:
+        """SDXL's micro-conditioning: a whole picture of its native size, uncropped."""
+        return torch.tensor([[self.size, self.size, 0, 0, self.size, self.size]] * count).to(self.device, self.dtype)
 
 
-def _load(folder: Path, control_folder: Path, dtype: torch.dtype) -> Any:
-    index = read_json(folder / "model_index.json", _NO_INDEX)
+def load_pipeline(folder: Path, control_folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """The diffusers pipeline of a folder with a ControlNet, on the CPU. Raises ModelError."""
+    index = read_json(folder / "model_index.json", NO_INDEX)
     name = str(index.get("_class_name"))
     if not name.startswith("StableDiffusion"):
         raise ModelError(f"{folder} holds a {name}.", hint="UFG runs on Stable Diffusion 1.5 and SDXL models.")
@@ -133,7 +152,7 @@ def _load(folder: Path, control_folder: Path, dtype: torch.dtype) -> Any:
             )
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"The model in {folder} cannot be loaded: {str(error).splitlines()[0]}", hint=_NO_INDEX
+            f"The model in {folder} cannot be loaded: {str(error).splitlines()[0]}", hint=NO_INDEX
         ) from None
     wanted, given = pipeline.unet.config.cross_attention_dim, controlnet.config.cross_attention_dim
     if wanted != given:
@@ -141,6 +160,7 @@ def _load(folder: Path, control_folder: Path, dtype: torch.dtype) -> Any:
             f"The ControlNet in {control_folder} was made for another model (context of {given}, not {wanted}).",
             hint="Use a ControlNet of the same family: SD 1.5 with SD 1.5, SDXL with SDXL.",
         )
+    pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
@@ -148,10 +168,3 @@ def _no_progress_bars() -> None:
     """Loading small files is not worth bars of its own; downloads keep theirs."""
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
-
-
-def _scheduler(name: str, config: Mapping[str, Any]) -> Any:
-    if name not in SCHEDULERS:
-        raise UsageError(f"There is no scheduler called {name!r}.", hint=suggest(name, SCHEDULERS, "Schedulers"))
-    kind, options = SCHEDULERS[name]
-    return getattr(diffusers, kind).from_config(config, **options)

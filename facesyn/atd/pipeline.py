@@ -91,6 +91,27 @@ class ATDPipeline:
         """Side of the pictures, in pixels."""
         return int(self.vae.config["sample_size"])
 
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.unet.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        """See `sampling.encode`."""
+        return sampling.encode(self.vae, pictures)
+
+    def style(self, latents: torch.Tensor) -> tuple[Style, Style]:
+        """Of references' latents: their style, and what stands for none."""
+        style = self.style_encoder(latents)
+        return style, self.style_encoder.absent(style)
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """See `sampling.decode`."""
+        return sampling.decode(self.vae, latents)
+
     def network(self, joined: torch.Tensor, t: torch.Tensor, style: Style) -> torch.Tensor:
         """One UNet call: (b, in_channels, h, w), timestep, style → (b, c, h, w)."""
         return self.unet(joined, t, encoder_hidden_states=style.tokens, class_labels=style.vector, return_dict=False)[0]
@@ -107,19 +128,18 @@ class ATDPipeline:
         style_scale: float = 1.0,
     ) -> torch.Tensor:
         """(b, 3, h, w) sources and references in [-1, 1] → transferred faces, the same shape and range."""
-        device, dtype = self.unet.device, self.unet.dtype
-        z_id = sampling.encode(self.vae, sources.to(device, dtype))
-        style = self.style_encoder(sampling.encode(self.vae, references.to(device, dtype)))
-        z = sampling.noise(seeds, tuple(z_id.shape[1:])).to(device, dtype)
+        z_id = self.encode(sources.to(self.device, self.dtype))
+        style, absent = self.style(self.encode(references.to(self.device, self.dtype)))
+        z = sampling.noise(seeds, tuple(z_id.shape[1:])).to(self.device, self.dtype)
         z = sampling.denoise(
             self.network,
             self.scheduler,
             z,
             z_id,
             style,
-            self.style_encoder.absent(style),
+            absent,
             steps=steps,
             identity_scale=identity_scale,
             style_scale=style_scale,
         )
-        return sampling.decode(self.vae, z).float().cpu()
+        return self.decode(z).float().cpu()

@@ -6,23 +6,25 @@ I_t  = decode(vae, z_0)
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AutoencoderKL, SchedulerMixin
 
 from facesyn.atd.style_encoder import Style
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, SchedulerMixin
 
 Network = Callable[[torch.Tensor, torch.Tensor, Style], torch.Tensor]
 """(z_t joined with z_id and layout, t, style) → prediction."""
 
 
-def encode(vae: AutoencoderKL, pictures: torch.Tensor) -> torch.Tensor:
+def encode(vae: "AutoencoderKL", pictures: torch.Tensor) -> torch.Tensor:
     """(b, 3, h, w) in [-1, 1] → (b, c, h / 8, w / 8), the posterior's mode, scaled to unit variance."""
     return vae.encode(pictures).latent_dist.mode() * vae.config["scaling_factor"]
 
 
-def decode(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
+def decode(vae: "AutoencoderKL", latents: torch.Tensor) -> torch.Tensor:
     """The inverse of `encode`; clamped to [-1, 1]."""
     return vae.decode(latents / vae.config["scaling_factor"]).sample.clamp(-1, 1)
 
@@ -77,7 +79,7 @@ def guided(
 
 def denoise(
     network: Network,
-    scheduler: SchedulerMixin,
+    scheduler: "SchedulerMixin",
     z: torch.Tensor,
     z_id: torch.Tensor,
     style: Style,

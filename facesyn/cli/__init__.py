@@ -12,11 +12,13 @@ import typer
 from facesyn import __version__
 from facesyn.cli import (
     backends,
+    benchmark,
     calibrate,
     dataset,
     doctor,
     evaluate,
     evaluate_models,
+    export,
     formats,
     generate,
     models,
@@ -71,6 +73,8 @@ app.add_typer(evaluate.app, name="evaluate")
 app.command()(calibrate.calibrate)
 app.add_typer(backends.app, name="backends")
 app.command()(models.models)
+app.command()(export.export)
+app.command()(benchmark.benchmark)
 app.command()(doctor.doctor)
 
 

@@ -16,6 +16,7 @@ from facesyn.cli.options import (
     Encoder,
     Gates,
     OutputFolder,
+    Provider,
     parse_backend_options,
 )
 
@@ -26,7 +27,7 @@ def generate(
     backend: Annotated[
         str,
         typer.Option("--backend", envvar="FACESYN_GENERATOR", help="Face generator; see `facesyn backends list`."),
-    ] = "diffusers",
+    ] = "auto",
     model: Annotated[
         str | None,
         typer.Option("--model", envvar="FACESYN_MODEL", help="mini, or an SD 1.5 or SDXL diffusers folder or hub id."),
@@ -63,6 +64,7 @@ def generate(
         float | None,
         typer.Option("--conditioning-scale", min=0, help="How strongly the edge map is followed."),
     ] = None,
+    provider: Provider = None,
     device: Device = "auto",
     dtype: Dtype = "fp32",
     batch_size: BatchSize = 8,
@@ -112,6 +114,7 @@ def generate(
         "steps": steps,
         "guidance_scale": guidance_scale,
         "conditioning_scale": conditioning_scale,
+        "provider": provider,
         "device": device if device != "auto" else None,
         "dtype": dtype if dtype != "fp32" else None,
     }

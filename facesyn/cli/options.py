@@ -15,6 +15,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OutputFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder to write to; created where it is missing.")]
 Device = Annotated[str, typer.Option("--device", envvar="FACESYN_DEVICE", help="auto, cpu, cuda, cuda:1, mps …")]
 Dtype = Annotated[str, typer.Option("--dtype", envvar="FACESYN_DTYPE", help="fp32, fp16 or bf16.")]
+Provider = Annotated[
+    str | None,
+    typer.Option(
+        "--provider",
+        envvar="FACESYN_PROVIDER",
+        help="Run ONNX graphs on cpu, cuda or tensorrt; the fastest runtime installed where left out.",
+    ),
+]
 BatchSize = Annotated[
     int, typer.Option("--batch-size", envvar="FACESYN_BATCH_SIZE", min=1, help="Pictures computed at once.")
 ]
@@ -64,6 +72,7 @@ __all__ = [
     "Encoder",
     "Json",
     "OutputFolder",
+    "Provider",
     "Seed",
     "parse_backend_options",
 ]

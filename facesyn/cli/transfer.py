@@ -16,6 +16,7 @@ from facesyn.cli.options import (
     Dtype,
     Gates,
     OutputFolder,
+    Provider,
     Seed,
     parse_backend_options,
 )
@@ -39,7 +40,7 @@ def transfer(
     backend: Annotated[
         str,
         typer.Option("--backend", envvar="FACESYN_TRANSFER", help="Attribute transfer; see `facesyn backends list`."),
-    ] = "diffusers",
+    ] = "auto",
     model: Annotated[
         str | None,
         typer.Option("--model", envvar="FACESYN_ATD_MODEL", help="mini, or a folder of an ATD model."),
@@ -62,6 +63,7 @@ def transfer(
         ),
     ] = "mini",
     seed: Seed = 0,
+    provider: Provider = None,
     device: Device = "auto",
     dtype: Dtype = "fp32",
     batch_size: BatchSize = 8,
@@ -118,6 +120,7 @@ def transfer(
         "steps": steps,
         "identity_scale": identity_scale,
         "style_scale": style_scale,
+        "provider": provider,
         "device": device if device != "auto" else None,
         "dtype": dtype if dtype != "fp32" else None,
     }

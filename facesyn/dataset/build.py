@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from facesyn import __version__, registry
 from facesyn.banks import BankPicture, bank_folder, digest, read_bank
@@ -29,8 +29,12 @@ from facesyn.out import out
 from facesyn.records import PromptRow, read_rows, write_bytes, write_rows
 from facesyn.strata import stratify
 
+if TYPE_CHECKING:
+    from facesyn.protocols import Executor
+
 LOCAL = "local"
 """The executor that is used where none is named."""
+
 
 _DISK_ERRORS = frozenset(
     (
@@ -78,22 +82,25 @@ def build(
     recipe: Recipe,
     path: Path,
     workers: int | None = None,
-    executor: str = LOCAL,
+    executor: "str | Executor" = LOCAL,
     executor_options: Mapping[str, Any] | None = None,
 ) -> Built:
     """Make the dataset of `recipe` in the folder `path`, or what is still missing of it.
 
-    The result's bytes depend on the recipe, the models and the banks alone. `workers` is the executor's own default
-    where None, and 1 where a GPU of this machine does the work. Raises UsageError, BackendError, ModelError,
+    The result's bytes depend on the recipe, the models and the banks alone. `executor` is a backend's name, with
+    `executor_options`, or one that was made. `workers` is the executor's own default where None, and 1 where a GPU of
+    this machine does the work. Raises UsageError, BackendError, ModelError,
     ImageError or RunError, the last also where shards had to be given up; finished shards stay.
     """
     folder = RunFolder(path)
     with _disk_errors(path):
         folder.check(recipe)
         check_recipe(recipe)
-        workers = workers or (default_workers(recipe) if executor == LOCAL else None)
-        options = dict(executor_options or {}) | ({"workers": workers} if workers else {})
-        engine = registry.create("executor", executor, options)
+        engine = executor
+        if isinstance(executor, str):
+            workers = workers or (default_workers(recipe) if executor == LOCAL else None)
+            options = dict(executor_options or {}) | ({"workers": workers} if workers else {})
+            engine = registry.create("executor", executor, options)
         begun = folder.recipe.is_file()
         edges = _open_bank(recipe.generate.edges, "edges", check=not begun)
         references = _open_bank(recipe.transfer.references, "references", check=not begun)

@@ -73,13 +73,13 @@ class PromptsTable(_Backend):
 
 
 class GenerateTable(_Backend):
-    backend: str = "diffusers"
+    backend: str = "auto"
     edges: str = "mini"
     """A model bundle that ships edge maps, or a folder of pictures."""
 
 
 class TransferTable(_Backend):
-    backend: str = "diffusers"
+    backend: str = "auto"
     references: str = "mini"
     """A model bundle that ships style references, or a folder of pictures."""
     strata: list[str] = []

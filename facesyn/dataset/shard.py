@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,6 +138,8 @@ class _Bench:
         self.judged: tuple[list[Path], dict[str, Candidate]] = ([], {})
         self.keeper = Keeper(recipe.gates, recipe.identities, self.encoder, recipe.demographics.categories)
         self.folder.pin(dict(work.banks) | self._facts(), whole=True)
+        self._savers = ThreadPoolExecutor(max_workers=2)
+        self._saving: list[Future[None]] = []
 
     def _take_up(self, shard: int) -> tuple[Segment, list[PlanRow]]:
         """The identities of a shard; their prompts are at hand then."""
@@ -164,6 +167,7 @@ class _Bench:
             (work / name).mkdir(parents=True)
         sources = self._take_sources(rows, chosen, shard) if chosen else self._make_sources(rows, shard)
         self._make_images(rows, sources, shard)
+        self._finish_saving()
         self.folder.publish(shard, [row.id for row in rows])
 
     def make_candidates(self, shard: int, attempt: int) -> None:
@@ -309,9 +313,19 @@ class _Bench:
         return Made(record.identity, record.transfer_seed, model_of(self.transfer.facts()))
 
     def _save(self, image: "Image", shard: int, name: str, made: Made) -> None:
+        """Encodes and writes beside the next batch's networks; `_finish_saving` waits for it."""
         from facesyn.imaging import encode_png
 
-        (self.folder.work(shard) / name).write_bytes(encode_png(image.convert("RGB"), made=made))
+        def save() -> None:
+            (self.folder.work(shard) / name).write_bytes(encode_png(image.convert("RGB"), made=made))
+
+        self._saving.append(self._savers.submit(save))
+
+    def _finish_saving(self) -> None:
+        """Raises whatever stopped a picture from being saved."""
+        saving, self._saving = self._saving, []
+        for saved in saving:
+            saved.result()
 
     def _facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {

@@ -1,11 +1,11 @@
-"""What model folders say about themselves: their class, the settings they were made for, and how a row names them."""
+"""What model folders say about themselves: their class, the settings they were made for, and how a row names them.
+
+Loads no weights and nothing heavy.
+"""
 
 import json
 from pathlib import Path
 from typing import Any
-
-import diffusers
-import torch
 
 from facesyn.errors import ModelError
 from facesyn.models import fingerprint
@@ -35,7 +35,3 @@ def name_of(model: str, folder: Path) -> dict[str, str]:
     """How a row names a model: by bundle name, hub id or the folder's own name, never by a path; and by its content."""
     looks_like_path = model.startswith((".", "/", "~")) or Path(model).expanduser().is_dir()
     return {"name": folder.name if looks_like_path else model, "sha256": fingerprint(folder)}
-
-
-def versions() -> dict[str, str]:
-    return {"torch": str(torch.__version__), "diffusers": diffusers.__version__}

@@ -1,0 +1,111 @@
+"""Transfer of pictures over networks of any runtime. Remembers what it has encoded; loads no weights."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+
+from facesyn.atd import sampling
+from facesyn.atd.style_encoder import Style
+from facesyn.tensors import to_pictures, to_tensor
+
+SOURCES, REFERENCES = 64, 1024
+"""Faces and styles remembered: a source stays for the pictures of its person, a reference serves many people."""
+
+
+class Networks(Protocol):
+    """The networks of an ATD model, in some runtime. Tensors in and out are on `device`, in `dtype`."""
+
+    scheduler: Any
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures, in pixels."""
+        ...
+
+    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(b, 3, size, size) in [-1, 1] → latents of unit variance."""
+        ...
+
+    def style(self, latents: torch.Tensor) -> tuple[Style, Style]:
+        """Of references' latents: their style, and what stands for none."""
+        ...
+
+    def network(self, joined: torch.Tensor, t: torch.Tensor, style: Style) -> torch.Tensor:
+        """One UNet call: (b, in_channels, h, w), timestep, style → (b, c, h, w)."""
+        ...
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """The inverse of `encode`."""
+        ...
+
+
+def transfer_settings(
+    defaults: Mapping[str, Any], steps: int | None, identity_scale: float | None, style_scale: float | None
+) -> dict[str, Any]:
+    """The settings of a `TransferSampler`: what is asked for, else what the model was made for."""
+    return {
+        "steps": int(steps or defaults.get("steps", 20)),
+        "identity_scale": float(defaults.get("identity_scale", 1.0) if identity_scale is None else identity_scale),
+        "style_scale": float(defaults.get("style_scale", 1.0) if style_scale is None else style_scale),
+    }
+
+
+class TransferSampler:
+    """Sources into the style of references, with the networks and settings it is given."""
+
+    def __init__(self, networks: Networks, steps: int, identity_scale: float, style_scale: float):
+        self._networks = networks
+        self._settings: dict[str, Any] = {
+            "steps": steps,
+            "identity_scale": identity_scale,
+            "style_scale": style_scale,
+        }
+        self._latents = _remembered(self._encode, SOURCES)
+        self._styles = _remembered(lambda picture: networks.style(self._encode(picture)), REFERENCES)
+
+    @torch.no_grad()
+    def __call__(
+        self, sources: Sequence[Image.Image], references: Sequence[Image.Image], seeds: Sequence[int]
+    ) -> list[Image.Image]:
+        """See `facesyn.protocols.AttributeTransfer.transfer`."""
+        networks = self._networks
+        z_id = torch.cat([self._latents(source) for source in sources])
+        styles, absent = zip(*map(self._styles, references), strict=True)
+        z = sampling.noise(seeds, tuple(z_id.shape[1:])).to(networks.device, networks.dtype)
+        z = sampling.denoise(
+            networks.network,
+            networks.scheduler,
+            z,
+            z_id,
+            sampling.stack(styles),
+            sampling.stack(absent),
+            **self._settings,
+        )
+        return to_pictures(networks.decode(z))
+
+    def _encode(self, picture: Image.Image) -> torch.Tensor:
+        pixels = to_tensor([picture], self._networks.size)
+        return self._networks.encode(pixels.to(self._networks.device, self._networks.dtype))
+
+
+def _remembered(compute: Callable[[Image.Image], Any], size: int) -> Callable[[Image.Image], Any]:
+    """`compute`, once per content of a picture, one at a time: nothing remembered depends on a batch."""
+
+    @lru_cache(maxsize=size)
+    def by_content(side: tuple[int, int], pixels: bytes) -> Any:
+        return compute(Image.frombytes("RGB", side, pixels))
+
+    def remembering(picture: Image.Image) -> Any:
+        picture = picture.convert("RGB")
+        return by_content(picture.size, picture.tobytes())
+
+    return remembering
