@@ -1,4 +1,4 @@
-"""The CLIP classifier on a small random CLIP: what it computes, and what it says of categories."""
+"""The CLIP classifier on a small random CLIP, and the embedded attribute network: what they say of categories."""
 
 from pathlib import Path
 from typing import Any
@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from PIL import Image
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig
 
 from facesyn.errors import ModelError
 from facesyn.identity.encoders import open_classifier
 from facesyn.registry import create
+from facesyn.rendered import read_shards
 from facesyn.testing import AttributeClassifierContract, drawn_face
 
 
@@ -66,3 +68,25 @@ def test_it_agrees_with_the_library(clip: Path) -> None:
 def test_another_kind_of_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no CLIP model"):
         create("classifier", "clip", {"model": str(tmp_path)})
+
+
+class TestMiniClassifier(AttributeClassifierContract):
+    def make(self) -> Any:
+        return open_classifier("mini", {"genders": ["female", "male"]})
+
+
+def test_the_embedded_classifier_knows_the_default_cells_of_unseen_renders(shared: Path) -> None:
+    faces = read_shards(shared / "data" / "renders", limit=400)
+    chosen = list(faces.sources.values())
+    found = open_classifier("mini", {}).classify([Image.fromarray(faces.images[index]) for index in chosen])
+    for attribute, least in (("ethnicity", 0.85), ("gender", 0.85), ("age_interval", 0.5)):
+        hits = [
+            max(each[attribute], key=each[attribute].__getitem__) == faces.labels[index][attribute]
+            for each, index in zip(found, chosen, strict=True)
+        ]
+        assert sum(hits) / len(hits) > least
+
+
+def test_a_folder_that_is_no_attribute_network_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError):
+        create("classifier", "mini", {"model": str(tmp_path)})

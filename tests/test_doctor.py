@@ -20,7 +20,7 @@ def test_doctor_says_what_runs_here(facesyn: Any) -> None:
 
 def test_doctor_says_how_to_install_the_rest(facesyn: Any) -> None:
     extras = json.loads(facesyn("doctor", "--json").stdout)["extras"]
-    assert {"openai", "llamacpp", "onnx", "onnx-gpu", "pytorch3d", "ray", "datasets"} == set(extras)
+    assert {"openai", "llamacpp", "onnx", "onnx-gpu", "pytorch3d", "ray", "datasets", "formats", "c2pa"} == set(extras)
     for extra, answer in extras.items():
         assert answer in ("installed", f"pip install 'facesyn[{extra}]'")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..recogniser import RecogniserEncoder
 
-PARTS = ("ufg", "atd", "recogniser", "landmarker", "edges", "references")
+PARTS = ("ufg", "atd", "recogniser", "landmarker", "classifier", "edges", "references")
 
 
 class MiniBundle:

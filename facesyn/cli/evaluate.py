@@ -265,8 +265,8 @@ def _dataset_rows(report: dict[str, Any]) -> list[list[str]]:
         for spec, found in values["encoders"].items():
             for fmr, points in found["uniqueness"].items():
                 column[f"{spec}: kept at {fmr}"] = f"{points[-1]['kept']} of {points[-1]['people']}"
-            for fmr, interval in found["consistency"].items():
-                column[f"{spec}: consistency at {fmr}"] = interval(interval)
+            for fmr, share in found["consistency"].items():
+                column[f"{spec}: consistency at {fmr}"] = interval(share)
             for name in ("eer", "fdr", "fnmr_at_fmr_1e_2", "fnmr_at_fmr_1e_3", "diversity"):
                 if name in found:
                     column[f"{spec}: {name}"] = interval(found[name])
