@@ -6,7 +6,7 @@ What is not in a row is not said: there is no sentence on real faces, on fairnes
 from importlib import resources
 from pathlib import Path
 
-from facesyn.dataset.recipe import format_recipe
+from facesyn.dataset.recipe import Recipe, format_recipe
 from facesyn.errors import RunError
 from facesyn.licences import Use
 from facesyn.records import write_bytes
@@ -16,6 +16,8 @@ from facesyn.reporting.models import Link, links
 
 CARD = "README.md"
 MARK = "<!-- written by facesyn dataset card -->"
+SHAPES = {"syn-mpie": "Syn-MPIE", "syn-casia": "Syn-CASIA", "syn-ms1m": "Syn-MS1M"}
+"""Recipes with the shapes of the paper's datasets, which took their styles from photographs."""
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
@@ -45,6 +47,7 @@ def write_card(path: Path, licence: str | None = None) -> Path:
     text = template.render(
         mark=MARK,
         licence=licence,
+        shape=shape_of(recipe),
         size=size_category(numbers.images),
         numbers=numbers,
         recipe=recipe,
@@ -58,6 +61,17 @@ def write_card(path: Path, licence: str | None = None) -> Path:
     )
     write_bytes(file, text.encode())
     return file
+
+
+def shape_of(recipe: Recipe) -> str | None:
+    """What the dataset has of the paper's dataset of its recipe's name: the shape, and the styles only perhaps."""
+    published, references = SHAPES.get(recipe.name), recipe.transfer.references
+    if published is None:
+        return None
+    if references in names(Role.MODEL):
+        return f"{published}-shaped: its styles are the references of {_cell(references)}, not the paper's photographs."
+    name = _cell(Path(references).name)
+    return f"{published}-shaped: its styles are the folder {name}; whether they are the paper's is not known here."
 
 
 def size_category(images: int) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from facesyn.banks import read_bank
 from facesyn.errors import DatasetError
 from facesyn.formats.convert import convert
 from facesyn.formats.recordio import EXACT, RecordIOReader, write_recordio
@@ -74,6 +75,7 @@ def test_records_without_rows_are_read_by_label_and_number(tmp_path: Path) -> No
     assert [reader.classes[sample.label] for sample in reader] == ["0000000", "0000000", "0000012"]
     convert(tmp_path / "in", tmp_path / "out", "imagefolder")
     assert sorted(str(path.relative_to(tmp_path / "out")) for path in tmp_path.glob("out/*/*")) == names
+    assert [reference.name for reference in read_bank(tmp_path / "out")] == names  # and may be a build's --references
 
 
 @pytest.mark.parametrize("flag", [0, 2])

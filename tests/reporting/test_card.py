@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
+from facesyn.dataset.recipe import load_recipe
 from facesyn.errors import RunError
-from facesyn.reporting.card import size_category, write_card
+from facesyn.reporting.card import shape_of, size_category, write_card
 
 from .conftest import IMAGES, MARKUP, PEOPLE
 
@@ -48,6 +49,15 @@ def test_a_card_of_somebody_else_is_left_alone(run_folder: Path) -> None:
     with pytest.raises(RunError, match="is not a card of facesyn"):
         write_card(run_folder)
     assert (run_folder / "README.md").read_text() == "# Mine\n"
+
+
+def test_a_paper_s_name_is_a_shape_unless_its_references_are_known() -> None:
+    casia = load_recipe("syn-casia")
+    said = shape_of(casia)
+    assert said and said.startswith("Syn-CASIA-shaped") and "references of mini" in said
+    own = shape_of(casia.with_banks(references="/data/my_faces"))
+    assert own and "the folder my\\_faces" in own and "/data" not in own
+    assert shape_of(load_recipe("demo")) is None
 
 
 def test_sizes_have_the_hub_s_names() -> None:
