@@ -45,9 +45,7 @@ class ATDTransfer:
         self._facts = {
             "backend": "diffusers",
             "model": name_of(model, folder),
-            "scheduler": type(pipeline.scheduler).__name__,
-            **settings,
-            "size": self.size,
+            **self._sampler.facts(),
             "dtype": dtype,
             "device": place.type,
             **({"compile": True} if compile else {}),

@@ -56,11 +56,7 @@ class OnnxGenerator:
             "backend": "onnx",
             "model": name_of(model, folder),
             "controlnet": name_of(controlnet or model, control_folder),
-            "scheduler": type(networks.scheduler).__name__,
-            "steps": settings.steps,
-            "guidance_scale": settings.guidance_scale,
-            "conditioning_scale": settings.conditioning_scale,
-            "size": self.size,
+            **self._sampler.facts(),
             **facts_of(networks.unet, provider),
         }
 

@@ -49,9 +49,7 @@ class OnnxTransfer:
         self._facts = {
             "backend": "onnx",
             "model": name_of(model, folder),
-            "scheduler": type(networks.scheduler).__name__,
-            **settings,
-            "size": self.size,
+            **self._sampler.facts(),
             **facts_of(networks.unet, provider),
         }
 

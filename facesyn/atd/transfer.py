@@ -72,6 +72,10 @@ class TransferSampler:
         self._latents = _remembered(self._encode, SOURCES)
         self._styles = _remembered(lambda picture: networks.style(self._encode(picture)), REFERENCES)
 
+    def facts(self) -> dict[str, Any]:
+        """What the sampling adds to a row's facts, in whatever runtime."""
+        return {"scheduler": type(self._networks.scheduler).__name__, **self._settings, "size": self._networks.size}
+
     @torch.no_grad()
     def __call__(
         self, sources: Sequence[Image.Image], references: Sequence[Image.Image], seeds: Sequence[int]

@@ -58,8 +58,8 @@ def transfer(
     faces = read_shards(data)
     known = None if training is None else read_shards(training)
     options = {"model": model, "device": device, "steps": steps, "identity_scale": identity_scale}
-    network = registry.create(registry.Role.TRANSFER, "diffusers", options | {"style_scale": style_scale})
-    without = registry.create(registry.Role.TRANSFER, "diffusers", options | {"style_scale": 0.0})
+    network = registry.create(registry.Role.TRANSFER, "auto", options | {"style_scale": style_scale})
+    without = registry.create(registry.Role.TRANSFER, "auto", options | {"style_scale": 0.0})
     judge = registry.create(registry.Role.ENCODER, "mini", {"device": device})
     landmarker = Landmarker.from_pretrained(resolve("mini", "landmarker"), local_files_only=True).eval()
     with out.progress("evaluate", pairs) as advance:

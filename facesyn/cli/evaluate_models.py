@@ -55,8 +55,8 @@ def models(
     learned = None if training is None else read_labelled(training)
     report["generator"] = _generator(ufg, portraits, learned, judge, classifier, faces, seed, device)
     options = {"model": atd, "device": device}
-    network = registry.create(registry.Role.TRANSFER, "diffusers", options)
-    without = registry.create(registry.Role.TRANSFER, "diffusers", options | {"style_scale": 0.0})
+    network = registry.create(registry.Role.TRANSFER, "auto", options)
+    without = registry.create(registry.Role.TRANSFER, "auto", options | {"style_scale": 0.0})
     with out.progress("transfer", pairs) as advance:
         figures = evaluate_transfer(
             network, without, judge, load_landmarker("mini"), unseen, known, count=pairs, seed=seed, advance=advance
@@ -100,7 +100,7 @@ def _generator(
     from facesyn.identity.encoders import calibration_of, embed_all, open_classifier
     from facesyn.out import out
 
-    generator = registry.create(registry.Role.GENERATOR, "diffusers", {"model": model, "device": device})
+    generator = registry.create(registry.Role.GENERATOR, "auto", {"model": model, "device": device})
     studio = measure.Studio(generator, registry.create(registry.Role.PROMPTER, "template", {}), portraits, seed)
     crossed = studio.cells[:: max(1, len(studio.cells) // 8)]
     with out.progress("generate", count + len(crossed) * measure.LEVELS**3) as advance:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 LOCAL = "local"
 """The executor that is used where none is named."""
 
-
 _DISK_ERRORS = frozenset(
     (
         errno.ENOSPC,
@@ -89,8 +88,8 @@ def build(
 
     The result's bytes depend on the recipe, the models and the banks alone. `executor` is a backend's name, with
     `executor_options`, or one that was made. `workers` is the executor's own default where None, and 1 where a GPU of
-    this machine does the work. Raises UsageError, BackendError, ModelError,
-    ImageError or RunError, the last also where shards had to be given up; finished shards stay.
+    this machine does the work. Raises UsageError, BackendError, ModelError, ImageError or RunError, the last also where
+    shards had to be given up; finished shards stay.
     """
     folder = RunFolder(path)
     with _disk_errors(path):

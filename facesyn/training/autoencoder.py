@@ -22,17 +22,11 @@ SSIM_WEIGHT = 0.1
 COLOUR_WEIGHT = 1.0
 PERCEPTUAL_WEIGHT = 0.05
 IDENTITY_WEIGHT = 0.05
-GREEN_GAIN = 8.0
-"""By how much a new encoder amplifies the axis from magenta to green.
-
-It is the faintest axis of colour in faces. Untrained layers pass it on so weakly that neither encoder nor decoder found
-a use for it in thousands of steps, whatever the loss said; amplified, it arrives in the latents from the start.
-"""
 
 
 def new_autoencoder(size: int = 128, latent_channels: int = 12) -> AutoencoderKL:
     """An autoencoder with 8-fold reduction. No attention: it learns from crops and works at any size."""
-    model = AutoencoderKL(
+    return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(16, 32, 64, 128),
@@ -42,10 +36,6 @@ def new_autoencoder(size: int = 128, latent_channels: int = 12) -> AutoencoderKL
         sample_size=size,
         mid_block_add_attention=False,
     )
-    axis = torch.tensor([-1.0, 2.0, -1.0]) / 6**0.5
-    first = model.encoder.conv_in.weight.data
-    first += (GREEN_GAIN - 1) * torch.einsum("oihw,i,j->ojhw", first, axis, axis)
-    return model
 
 
 class Perception(nn.Module):

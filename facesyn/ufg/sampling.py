@@ -5,7 +5,7 @@ per picture. Prompted and unprompted predictions are one batch.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -83,6 +83,11 @@ class FaceSampler:
     def __init__(self, networks: Networks, settings: Settings):
         self._networks, self._settings = networks, settings
         self._text = lru_cache(maxsize=TEXTS)(networks.text)
+
+    def facts(self) -> dict[str, Any]:
+        """What the sampling adds to a row's facts, in whatever runtime."""
+        name = type(self._networks.scheduler).__name__
+        return {"scheduler": name, **asdict(self._settings), "size": self._networks.size}
 
     @torch.no_grad()
     def __call__(
