@@ -12,9 +12,9 @@ from pathlib import Path
 from facesyn.dataset.plan import PlanRow
 from facesyn.dataset.run_folder import IMAGE_ROWS, SOURCE_ROWS, RunFolder
 from facesyn.errors import FacesynError
+from facesyn.formats.findings import Findings, picture_problem
 from facesyn.formats.manifest import files_of
 from facesyn.formats.samples import Fields, read_rows_lazily
-from facesyn.formats.verify import Findings, picture_problem
 from facesyn.labelled import CELL
 from facesyn.out import out
 from facesyn.records import METADATA, read_rows

@@ -6,15 +6,11 @@ reader. One made elsewhere has none; there every picture is decoded, and rows an
 """
 
 import hashlib
-import io
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
-
-from PIL import Image
 
 from facesyn.errors import DatasetError, FacesynError, UsageError
+from facesyn.formats.findings import Findings, picture_problem
 from facesyn.formats.imagefolder import ImageFolderReader
 from facesyn.formats.manifest import MANIFEST, SUMS, Content, Manifest, file_hash, files_of, read_manifest, read_sums
 from facesyn.formats.registry import FORMATS, detect
@@ -23,32 +19,6 @@ from facesyn.imaging import SUFFIXES
 from facesyn.out import out
 
 _DATA = SUFFIXES | {".tar", ".parquet", ".rec", ".h5"}
-
-
-@dataclass
-class Findings:
-    """What a check found: `bad` files, each with what is wrong with it; `hashes` whether there were any to compare.
-
-    `.` stands for the dataset as a whole.
-    """
-
-    format: str
-    images: int = 0
-    identities: int = 0
-    files: int = 0
-    hashes: bool = True
-    bad: dict[str, str] = field(default_factory=dict)
-
-    def add(self, file: str, problem: str) -> None:
-        """Note what is wrong. Of a file the first thing is enough: a missing one cannot be decoded either."""
-        if file not in self.bad:
-            self.bad[file] = problem
-        elif file == ".":
-            self.bad[file] += f" {problem}"
-
-    def as_dict(self) -> dict[str, Any]:
-        bad = [{"file": file, "problem": problem} for file, problem in self.bad.items()]
-        return asdict(self) | {"bad": bad}
 
 
 def verify(folder: Path) -> Findings:
@@ -170,15 +140,3 @@ def _unlisted(folder: Path, names: set[bytes], found: Findings) -> None:
 def _check_picture(sample: Sample, found: Findings) -> None:
     if problem := picture_problem(sample.data):
         found.add(sample.file_name, problem)
-
-
-def picture_problem(data: bytes) -> str | None:
-    """What keeps an encoded picture from being decoded, or its checksums from holding; None where nothing does."""
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            picture.verify()  # checksums, of formats that have them
-        with Image.open(io.BytesIO(data)) as picture:
-            picture.load()
-    except Exception as error:  # Pillow raises anything, depending on where the damage is
-        return f"cannot be decoded: {error}"
-    return None
