@@ -42,6 +42,11 @@ class TestMiniEncoder(FaceEncoderContract):
         return encoder()
 
 
+class TestMiniJudge(FaceEncoderContract):
+    def make(self) -> Any:
+        return create(Role.ENCODER, "mini-judge")
+
+
 class TestLocalExecutor(ExecutorContract):
     def make(self) -> Any:
         return create(Role.EXECUTOR, "local")

@@ -98,6 +98,13 @@ def test_a_mislabelled_cell_is_refused() -> None:
     assert [(v.gate, v.figure, v.passed) for v in verdicts] == [("gender", 2, False), ("ethnicity", 1, True)]
 
 
+def test_attributes_are_judged_in_colour_and_in_grey(faces: Sequence[Image.Image]) -> None:
+    settings = GateSettings(classifier="mini", unique=False, identity=False, leakage=False)
+    cell = {"ethnicity": "African", "gender": "male", "age_interval": "18-29"}
+    (verdicts,) = Keeper(settings, 4, None).examine_sources(faces[:1], [cell])
+    assert {f"{key}{suffix}" for key in cell for suffix in ("", " in grey")} <= {v.gate for v in verdicts}
+
+
 def test_sharpness_is_the_variance_of_the_laplacian(faces: Sequence[Image.Image]) -> None:
     grey = np.asarray(faces[0].convert("L"), float)
     padded = np.pad(grey, 1, mode="reflect")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..recogniser import RecogniserEncoder
 
-PARTS = ("ufg", "atd", "recogniser", "landmarker", "classifier", "edges", "references")
+PARTS = ("ufg", "atd", "recogniser", "judge", "landmarker", "classifier", "edges", "references")
 
 
 class MiniBundle:
@@ -21,8 +21,19 @@ class MiniBundle:
 class MiniEncoder(RecogniserEncoder):
     """Embeds faces with the embedded recogniser, in facesyn's own crops; pictures from elsewhere need aligning."""
 
+    name = "mini"
+
     def __init__(self, device: str = "auto", crop: str = "facesyn"):
         super().__init__("mini", device, crop)
-        self._facts = {"backend": "mini", "sha256": self._facts["sha256"]} | (
+        self._facts = {"backend": self.name, "sha256": self._facts["sha256"]} | (
             {"crop": crop} if crop != "facesyn" else {}
         )
+
+
+class MiniJudge(MiniEncoder):
+    """The second embedded recogniser: another architecture, trained on other people than the first, which gates use.
+
+    A dataset that one recogniser selected looks better to that one than it is; this one had no say in it.
+    """
+
+    name, part = "mini-judge", "judge"

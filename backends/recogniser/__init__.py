@@ -19,15 +19,19 @@ class RecogniserEncoder:
     on ArcFace's five-point template already. With `flip` an embedding is the sum over a picture and its mirror image.
     """
 
+    part = "recogniser"
+    """What `path` is asked for where it names a bundle of models."""
+
     def __init__(self, path: str, device: str = "auto", crop: str = "facesyn", flip: bool = True):
         from facesyn.identity.backbones import load_recogniser
         from facesyn.models import fingerprint, resolve
         from facesyn.tensors import choose_device
 
         check_crop(crop)
-        folder = resolve(path, "recogniser")
+        folder = resolve(path, self.part)
         self._device, self._crop, self._flip = choose_device(device), crop, flip
         self._model = load_recogniser(folder).eval().to(self._device)
+        self._size = int(self._model.config["size"])
         self._facts = {"backend": "recogniser", "sha256": fingerprint(folder), "crop": crop, "flip": flip}
         self.calibration_file = Path(f"{folder}.calibration.json")
 
@@ -40,7 +44,7 @@ class RecogniserEncoder:
 
         size = 128 if self._crop == "facesyn" else SIDE
         with torch.no_grad():
-            crops = frame(to_tensor(faces, size).to(self._device), self._crop)
+            crops = frame(to_tensor(faces, size).to(self._device), self._crop, self._size)
             embeddings = self._model(crops)
             if self._flip:
                 embeddings = embeddings + self._model(crops.flip(3))

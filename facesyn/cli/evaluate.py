@@ -12,6 +12,9 @@ from facesyn.errors import UsageError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+ENCODERS = ("mini", "mini-judge")
+"""Who measures a dataset unless told otherwise: the recogniser that gates use, and one that had no say in it."""
+
 app = typer.Typer(help="Measure models and datasets.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -36,6 +39,7 @@ def transfer(
     style_scale: Annotated[float | None, typer.Option("--style-scale", min=0)] = None,
     identity_scale: Annotated[float | None, typer.Option("--identity-scale", min=0)] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    encoder: Annotated[str, typer.Option("--encoder", help="Face encoder that judges identity.")] = ENCODERS[0],
     sheet: Annotated[
         Path | None, typer.Option("--sheet", help="PNG of examples: source, reference, output, truth.")
     ] = None,
@@ -48,6 +52,7 @@ def transfer(
     """
     from facesyn import registry
     from facesyn.evaluation.transfer import evaluate_transfer
+    from facesyn.identity.encoders import open_encoder
     from facesyn.identity.networks import Landmarker
     from facesyn.imaging import contact_sheet, encode_png
     from facesyn.models import resolve
@@ -60,7 +65,7 @@ def transfer(
     options = {"model": model, "device": device, "steps": steps, "identity_scale": identity_scale}
     network = registry.create(registry.Role.TRANSFER, "auto", options | {"style_scale": style_scale})
     without = registry.create(registry.Role.TRANSFER, "auto", options | {"style_scale": 0.0})
-    judge = registry.create(registry.Role.ENCODER, "mini", {"device": device})
+    judge = open_encoder(encoder, {"device": device})
     landmarker = Landmarker.from_pretrained(resolve("mini", "landmarker"), local_files_only=True).eval()
     with out.progress("evaluate", pairs) as advance:
         figures = evaluate_transfer(
@@ -191,7 +196,7 @@ def dataset(
     ],
     encoder: Annotated[
         list[str] | None,
-        typer.Option("--encoder", help="Face encoder, repeatable: give two, and not only the gate's own."),
+        typer.Option("--encoder", help="Face encoder, repeatable: not only the gate's own; mini and mini-judge."),
     ] = None,
     beside: Annotated[
         Path | None, typer.Option("--beside", help="Renders or real people to compare with, as many of each.")
@@ -235,7 +240,7 @@ def dataset(
             "pictures": measure.picture_figures(faces),
             "encoders": {},
         }
-        for spec in encoder or ["mini"]:
+        for spec in encoder or ENCODERS:
             network = open_encoder(spec, {"crop": "aligned"} if align else {})
             thresholds = {}
             try:
@@ -259,8 +264,9 @@ def _dataset_rows(report: dict[str, Any]) -> list[list[str]]:
         column = {"people": str(values["people"]), "images": str(values["images"])}
         for key, found in values["balance"].items():
             column[f"{key}: χ² (p)"] = f"{found['chi_squared']:.2f} ({found['p']:.3f})"
-        for key, found in values.get("agreement", {}).items():
-            column[f"{key}: agreement"] = f"{found['agreement']:.1%}"
+        for seen, attributes in values.get("agreement", {}).items():
+            for key, found in attributes.items():
+                column[f"{key} in {seen}: people (pictures)"] = f"{interval(found['people'])} ({found['pictures']:.1%})"
         column |= {name: interval(found) for name, found in values["pictures"].items()}
         for spec, found in values["encoders"].items():
             for fmr, points in found["uniqueness"].items():

@@ -8,7 +8,7 @@ import typer
 
 
 class Trainable(StrEnum):
-    """What can be trained; all but the first and the last three need a trained autoencoder."""
+    """What can be trained; `judge` is a second recogniser. UFG, ATD, decoder and latents need a trained autoencoder."""
 
     AUTOENCODER = "autoencoder"
     DECODER = "decoder"
@@ -16,6 +16,7 @@ class Trainable(StrEnum):
     ATD = "atd"
     LATENT_RECOGNISER = "latent-recogniser"
     RECOGNISER = "recogniser"
+    JUDGE = "judge"
     LANDMARKER = "landmarker"
     CLASSIFIER = "classifier"
 
@@ -27,12 +28,13 @@ _DEFAULTS = {  # steps, batch size, learning rate
     Trainable.ATD: (20_000, 32, 4e-4),
     Trainable.LATENT_RECOGNISER: (3000, 192, 6e-4),
     Trainable.RECOGNISER: (4000, 96, 3e-4),
+    Trainable.JUDGE: (4000, 96, 7e-4),
     Trainable.LANDMARKER: (4000, 64, 1e-3),
     Trainable.CLASSIFIER: (4000, 64, 1e-3),
 }
 
 
-BACKBONES = ("iresnet18", "iresnet34", "iresnet50", "iresnet100", "mobilefacenet")
+BACKBONES = ("iresnet18", "iresnet34", "iresnet50", "iresnet100", "mobilefacenet", "mini")
 HEADS = ("arcface", "cosface", "adaface")
 CROPS = ("facesyn", "aligned")
 
@@ -66,7 +68,7 @@ def train(
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option("--backbone", help="With --dataset: iresnet18, 34, 50, 100 or mobilefacenet; the protocol's own."),
+        typer.Option("--backbone", help="With --dataset: iresnet18, 34, 50, 100, mobilefacenet, mini; the protocol's."),
     ] = None,
     head: Annotated[
         str | None, typer.Option("--head", help="With --dataset: arcface, cosface or adaface; the protocol's own.")
@@ -149,8 +151,8 @@ def train(
         bf16=bf16,
         validate_every=validate_every,
     )
-    alone = (Trainable.AUTOENCODER, Trainable.RECOGNISER, Trainable.LANDMARKER, Trainable.CLASSIFIER)
-    if what not in alone and autoencoder is None:
+    on_latents = (Trainable.DECODER, Trainable.UFG, Trainable.ATD, Trainable.LATENT_RECOGNISER)
+    if what in on_latents and autoencoder is None:
         raise UsageError(f"Training {what} needs --autoencoder.", hint="Train one with `facesyn train autoencoder`.")
     unseen = read_shards(held_out)
     if any(data.glob("*.tar")):
@@ -186,10 +188,11 @@ def train(
         from facesyn.training.latent_recogniser import train_latent_recogniser
 
         train_latent_recogniser(faces, unseen, autoencoder, output, settings, out.note)
-    elif what is Trainable.RECOGNISER:
-        from facesyn.training.recogniser import train_recogniser
+    elif what in (Trainable.RECOGNISER, Trainable.JUDGE):
+        from facesyn.training.recogniser import new_judge, train_recogniser
 
-        train_recogniser(faces, unseen, output, settings, out.note)
+        model = new_judge() if what is Trainable.JUDGE else None
+        train_recogniser(faces, unseen, output, settings, out.note, model)
     elif what is Trainable.CLASSIFIER:
         from facesyn.training.classifier import train_classifier
 

@@ -85,8 +85,10 @@ class Keeper:
         if self.settings.enabled and self.settings.attributes and self.settings.classifier:
             if self._classifier is None:
                 self._classifier = open_classifier(self.settings.classifier, self._categories)
-            for verdicts, probabilities, cell in zip(found, self._classifier.classify(pictures), asked, strict=True):
-                verdicts += measures.attributes(probabilities, cell)
+            greyed = [picture.convert("L").convert("RGB") for picture in pictures]
+            for shown, suffix in ((pictures, ""), (greyed, " in grey")):  # an ethnicity is more than a tone of skin
+                for verdicts, said, cell in zip(found, self._classifier.classify(shown), asked, strict=True):
+                    verdicts += measures.attributes(said, cell, suffix)
         return found
 
     def unique(self, index: UniquenessIndex, embedding: np.ndarray) -> list[Verdict]:

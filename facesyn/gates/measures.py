@@ -52,17 +52,19 @@ def frontal(yaw: float, pitch: float, most: float) -> Verdict:
     return Verdict("turn", round(max(abs(yaw), abs(pitch)), 1), high=most)
 
 
-def attributes(probabilities: Mapping[str, Mapping[str, float]], asked: Mapping[str, str]) -> list[Verdict]:
+def attributes(
+    probabilities: Mapping[str, Mapping[str, float]], asked: Mapping[str, str], suffix: str = ""
+) -> list[Verdict]:
     """Per attribute the rank of the category asked for among the classifier's: 1 where it thinks so too.
 
-    Categories the classifier does not know are not judged.
+    Verdicts are named after the attribute, and `suffix`. Categories the classifier does not know are not judged.
     """
     verdicts = []
     for attribute, category in asked.items():
         found = probabilities.get(attribute, {})
         if category in found:
             rank = 1 + sum(value > found[category] for value in found.values())
-            verdicts.append(Verdict(attribute, rank, high=1))
+            verdicts.append(Verdict(attribute + suffix, rank, high=1))
     return verdicts
 
 

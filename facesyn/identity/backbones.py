@@ -13,7 +13,7 @@ from facesyn.errors import ModelError
 from facesyn.identity.networks import Recogniser
 
 IRESNET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
-BACKBONES = ("iresnet18", "iresnet34", "iresnet50", "iresnet100", "mobilefacenet")
+BACKBONES = ("iresnet18", "iresnet34", "iresnet50", "iresnet100", "mobilefacenet", "mini")
 
 
 class _ImprovedBlock(nn.Module):
@@ -120,19 +120,23 @@ class MobileFaceNet(ModelMixin, ConfigMixin):
 CLASSES: dict[str, type[Any]] = {each.__name__: each for each in (Recogniser, IResNet, MobileFaceNet)}
 
 
-def new_backbone(name: str) -> "IResNet | MobileFaceNet":
-    """A fresh backbone of that name, of `BACKBONES`."""
+def new_backbone(name: str) -> IResNet | MobileFaceNet | Recogniser:
+    """A fresh backbone of that name, of `BACKBONES`; `mini` is the embedded recogniser's, for processors."""
+    if name == "mini":
+        return Recogniser()
     return MobileFaceNet() if name == "mobilefacenet" else IResNet(int(name.removeprefix("iresnet")))
 
 
-def load_recogniser(folder: Path) -> nn.Module:
+def load_recogniser(folder: Path) -> Recogniser | IResNet | MobileFaceNet:
     """The recogniser saved in `folder`, whichever of `CLASSES` it is; safetensors only. Raises ModelError."""
     try:
         named = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]
         found = CLASSES[named]
     except (OSError, ValueError, KeyError, TypeError):
         raise ModelError(f"{folder} holds none of {', '.join(CLASSES)}.") from None
-    model: nn.Module = found.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    model: Recogniser | IResNet | MobileFaceNet = found.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True
+    )
     return model
 
 

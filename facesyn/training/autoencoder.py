@@ -18,10 +18,10 @@ from facesyn.training.loop import Losses, Run, Settings
 
 KL_WEIGHT = 2e-7
 """Five times this was measured to put one channel of eight to sleep and to blur the others."""
-SSIM_WEIGHT = 0.1
-COLOUR_WEIGHT = 1.0
-PERCEPTUAL_WEIGHT = 0.05
-IDENTITY_WEIGHT = 0.05
+SSIM_WEIGHT = 0.3
+COLOUR_WEIGHT = 0.5
+PERCEPTUAL_WEIGHT = 0.1
+IDENTITY_WEIGHT = 0.2
 
 
 def new_autoencoder(size: int = 128, latent_channels: int = 12) -> AutoencoderKL:

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from facesyn.evaluation.verification import genuine_impostor, threshold_at_fmr
+from facesyn.identity.backbones import IResNet
 from facesyn.identity.networks import Recogniser, recognition_crop
 from facesyn.rendered import RenderedFaces
-from facesyn.training.augmentation import lose_detail
+from facesyn.training.augmentation import cover, lose_detail, move, relight
 from facesyn.training.loop import Losses, Run, Settings
 
 TEMPERATURE = 0.1
@@ -20,18 +21,13 @@ PER_IDENTITY = 4
 """Pictures of each identity in a batch."""
 
 
-def _jitter(pictures: torch.Tensor, rng: np.random.Generator, shift: int = 2) -> torch.Tensor:
-    """Small shifts, changes of exposure and tint, and loss of detail in a third of them.
+def _varied(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Pictures as another camera, under another light, might have taken them.
 
-    So nothing hangs on an exact crop, on colour balance, or on details finer than a generated picture keeps.
+    So nothing hangs on an exact crop, on colours, on one part of the face, or on details finer than a generated picture
+    keeps; and the few styles a person was rendered in are not learned by heart.
     """
-    padded = F.pad(pictures, (shift,) * 4, mode="replicate")
-    side = pictures.shape[-1]
-    corners = rng.integers(0, 2 * shift + 1, (len(pictures), 2))
-    moved = torch.stack([p[:, y : y + side, x : x + side] for p, (y, x) in zip(padded, corners, strict=True)])
-    gain = torch.from_numpy(rng.uniform(0.9, 1.1, (len(moved), 1, 1, 1)).astype("f4"))
-    tint = torch.from_numpy(rng.uniform(0.97, 1.03, (len(moved), 3, 1, 1)).astype("f4"))
-    return ((lose_detail(moved, rng) + 1) * gain * tint - 1).clamp(-1, 1)
+    return cover(relight(lose_detail(move(pictures, rng), rng), rng), rng)
 
 
 def contrast(embeddings: torch.Tensor, identities: torch.Tensor) -> torch.Tensor:
@@ -68,23 +64,37 @@ class IdentityBatches:
         return np.concatenate(members), torch.arange(len(chosen)).repeat_interleave(PER_IDENTITY)
 
 
+def new_judge() -> IResNet:
+    """A recogniser of another architecture, which sees less detail: for figures about what the first one selected."""
+    return IResNet(18, dim=128, width=16, size=64)
+
+
 def train_recogniser(
-    faces: RenderedFaces, held_out: RenderedFaces, folder: Path, settings: Settings, report: Callable[[str], None]
+    faces: RenderedFaces,
+    held_out: RenderedFaces,
+    folder: Path,
+    settings: Settings,
+    report: Callable[[str], None],
+    model: Recogniser | IResNet | None = None,
 ) -> bool:
-    """Contrast identities, of `PER_IDENTITY` pictures or more each; saved as `folder/model` at validations."""
+    """Contrast identities, of `PER_IDENTITY` pictures or more each; saved as `folder/model` at validations.
+
+    Trains the embedded architecture, or a fresh `model`.
+    """
     batches = IdentityBatches(faces, settings.batch_size)
-    model = Recogniser()
+    model = model or Recogniser()
+    size = model.config["size"]
     run = Run(folder, model, settings)
 
     def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
         indices, identities = batches.draw(rng)
-        pictures = _jitter(faces.batch(indices, rng.random(len(indices)) < 0.5), rng)
-        embeddings = F.normalize(model(recognition_crop(pictures)).float())
+        pictures = _varied(faces.batch(indices, rng.random(len(indices)) < 0.5), rng)
+        embeddings = F.normalize(model(recognition_crop(pictures, size)).float())
         with torch.autocast("cpu", enabled=False):
             return {"contrast": contrast(embeddings, identities)}
 
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:
-        assert isinstance(average, Recogniser)
+        assert isinstance(average, Recogniser | IResNet)
         average.save_pretrained(folder / "model")
         return verification_figures(embed_faces(average, held_out), held_out)
 
@@ -92,11 +102,12 @@ def train_recogniser(
 
 
 @torch.no_grad()
-def embed_faces(model: Recogniser, faces: RenderedFaces, batch_size: int = 64) -> np.ndarray:
+def embed_faces(model: Recogniser | IResNet, faces: RenderedFaces, batch_size: int = 64) -> np.ndarray:
     """(n, dim) unit embeddings: the sum over a picture and its mirror image, normalised."""
     parts = []
     for start in range(0, len(faces), batch_size):
-        crops = recognition_crop(faces.batch(np.arange(start, min(start + batch_size, len(faces)))))
+        pictures = faces.batch(np.arange(start, min(start + batch_size, len(faces))))
+        crops = recognition_crop(pictures, model.config["size"])
         parts.append(F.normalize(model(crops) + model(crops.flip(3))))
     return torch.cat(parts).numpy()
 

@@ -104,18 +104,22 @@ def test_bootstrap_intervals_have_the_normal_width() -> None:
 def test_agreement_names_a_mislabelled_cell() -> None:
     class Judge:
         def classify(self, faces: list[Image.Image]) -> list[dict[str, dict[str, float]]]:
-            female = [np.asarray(face).mean() > 128 for face in faces]
+            female = [min(max((np.asarray(face).mean() - 28) / 200, 0.05), 0.95) for face in faces]
             return [{"gender": {"female": float(f), "male": 1 - float(f)}} for f in female]
 
-    shades = [200, 210, 40, 220]  # the third is labelled female and looks male
+    tints = [(200, 200, 200), (210, 210, 210), (110, 110, 110), (250, 20, 250)]  # the third looks male, but faintly
     faces = LabelledFaces(
         list("abcd"),
-        np.array(list("abcd")),
+        np.array(list("aabb")),
         [{"gender": "female"}] * 4,
-        lambda i: Image.new("RGB", (8, 8), (shades[i],) * 3),
+        lambda i: Image.new("RGB", (8, 8), tints[i]),
     )
-    found = agreement(faces, Judge())["gender"]
-    assert found["agreement"] == 0.75 and found["confusion"] == [["female", "female", 3], ["female", "male", 1]]
+    found = agreement(faces, Judge())
+    seen = found["colour"]["gender"]
+    assert seen["pictures"] == 0.75 and seen["confusion"] == [["female", "female", 3], ["female", "male", 1]]
+    assert seen["people"]["value"] == 1.0  # the fourth, of the same person, says so more clearly
+    assert found["grey"]["gender"]["pictures"] == 0.5  # the fourth was light in its colours only
+    assert found["grey"]["gender"]["people"]["value"] == 0.5
 
 
 def test_nearest_is_brute_force() -> None:
@@ -199,6 +203,7 @@ def test_commands_measure_and_audit_a_foreign_folder(facesyn: Callable[..., Any]
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)["dataset"]
     assert report["people"] == 12 and report["images"] == 24
+    assert set(report["encoders"]) == {"mini", "mini-judge"}  # the judge is not the gate
     mini = report["encoders"]["mini"]
     assert {"eer", "fdr", "uniqueness", "consistency", "diversity", "histograms"} <= set(mini)
     assert mini["eer"]["low"] <= mini["eer"]["value"] <= mini["eer"]["high"]
