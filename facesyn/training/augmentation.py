@@ -6,8 +6,8 @@ import torch.nn.functional as F
 
 DETAIL_LOST = 1 / 3
 """Share of pictures that lose detail: generated pictures are softer than renders."""
-GREYED, COVERED = 0.1, 0.25
-"""Shares of pictures that lose their colours, and a part of the face."""
+GREYED = 0.05
+"""Share of pictures that lose their colours."""
 
 
 def lose_detail(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -20,11 +20,11 @@ def lose_detail(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tenso
 
 
 def move(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """(b, 3, h, w), each turned by up to 8°, scaled by up to a tenth, shifted by up to 3 % of its side."""
+    """(b, 3, h, w), each turned by up to 3°, scaled by up to 4 %, shifted by up to 1.5 % of its side."""
     count = len(pictures)
-    angle, scale = np.radians(rng.uniform(-8, 8, count)), rng.uniform(0.9, 1.1, count)
+    angle, scale = np.radians(rng.uniform(-3, 3, count)), rng.uniform(0.96, 1.04, count)
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
-    shift = rng.uniform(-0.06, 0.06, (2, count))
+    shift = rng.uniform(-0.03, 0.03, (2, count))
     matrix = np.stack([np.stack([cos, -sin, shift[0]], 1), np.stack([sin, cos, shift[1]], 1)], 1)
     grid = F.affine_grid(torch.from_numpy(matrix.astype("f4")), list(pictures.shape), align_corners=False)
     return F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
@@ -38,19 +38,7 @@ def relight(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         return torch.from_numpy(rng.normal(0, scale, (count, *shape)).astype("f4"))
 
     across, down = torch.linspace(-1, 1, width), torch.linspace(-1, 1, height)[:, None]
-    ramp = normal(0.2, 1, 1, 1) * across + normal(0.15, 1, 1, 1) * down + normal(0.1, 1, 1, 1) + normal(0.04, 3, 1, 1)
-    bright = ((pictures + 1) / 2).clamp(1e-4, 1) ** normal(0.15, 1, 1, 1).exp() * ramp.exp()
+    ramp = normal(0.1, 1, 1, 1) * across + normal(0.08, 1, 1, 1) * down + normal(0.08, 1, 1, 1) + normal(0.03, 3, 1, 1)
+    bright = ((pictures + 1) / 2).clamp(1e-4, 1) ** normal(0.08, 1, 1, 1).exp() * ramp.exp()
     grey = torch.from_numpy(rng.random(count) < GREYED)[:, None, None, None]
     return (torch.where(grey, bright.mean(1, keepdim=True), bright) * 2 - 1).clamp(-1, 1)
-
-
-def cover(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """A copy of (b, 3, h, w) in which some have a plain box, up to 0.4 of the side, over them."""
-    pictures = pictures.clone()
-    size = pictures.shape[-1]
-    for index in np.flatnonzero(rng.random(len(pictures)) < COVERED):
-        height, width = (rng.uniform(0.1, 0.4, 2) * size).astype(int)
-        top, left = rng.integers(0, size - height), rng.integers(0, size - width)
-        colour = torch.from_numpy(rng.uniform(-1, 1, (3, 1, 1)).astype("f4"))
-        pictures[index, :, top : top + height, left : left + width] = colour
-    return pictures
