@@ -25,7 +25,7 @@ def _varied(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Pictures as another camera, under another light, might have taken them.
 
     So nothing hangs on an exact crop, on colours, or on details finer than a generated picture keeps; and the few
-    styles a person was rendered in are not learned by heart. Twice as much of it was measured to cost more than it gave.
+    styles a person was rendered in are not learned by heart. Twice as much was measured to cost more than it gave.
     """
     return relight(lose_detail(move(pictures, rng), rng), rng)
 
