@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from facesyn.errors import FacesynError, UsageError
@@ -18,6 +19,8 @@ from facesyn.evaluation.transfer import face_boxes
 from facesyn.evaluation.verification import genuine_impostor, threshold_at_fmr
 from facesyn.prompting.formulation import load
 from facesyn.rendered import RenderedFaces, StylePairs, read_shards
+from facesyn.training import colour_path
+from facesyn.training.autoencoder import new_autoencoder
 from facesyn.training.captions import attributes_of, caption_of
 from facesyn.training.loop import Losses, Run, Settings
 from facesyn.training.tokenizer import train_tokenizer
@@ -196,7 +199,7 @@ def test_the_autoencoder_trains_and_is_saved_with_standard_latents(renders: Rend
 
 
 def test_standard_latents_decode_to_the_same_picture(renders: RenderedFaces) -> None:
-    from facesyn.training.autoencoder import new_autoencoder, standardised
+    from facesyn.training.autoencoder import standardised
 
     model = new_autoencoder(renders.images.shape[1], latent_channels=4)
     few = RenderedFaces(renders.images[:16], renders.labels[:16])
@@ -265,3 +268,23 @@ def test_a_classifier_learns_categories_and_says_how_often_it_is_right(renders: 
     pictures = grey(few.batch(range(2)))
     assert torch.equal(pictures[:, 0], pictures[:, 2])
     assert model(pictures)["gender"].shape == (2, len(model.config["categories"]["gender"]))
+
+
+def test_a_colour_path_carries_green_through_an_autoencoder() -> None:
+    """Into one latent channel and out again, in a network that would drop it."""
+    torch.manual_seed(0)
+    pictures = F.interpolate(torch.randn(8, 3, 8, 8) * 0.3, size=64, mode="bilinear")
+    axis = F.avg_pool2d(torch.einsum("nchw,c->nhw", pictures, colour_path.AXIS)[:, None], 8).flatten()
+    model = new_autoencoder(64)
+
+    def correlations() -> tuple[float, float]:
+        with torch.no_grad():
+            latents = model.encode(pictures).latent_dist.mode()
+            decoded = torch.einsum("nchw,c->nhw", model.decode(latents).sample, colour_path.AXIS)
+        inside = max(abs(np.corrcoef(latents[:, c].flatten(), axis)[0, 1]) for c in range(latents.shape[1]))
+        return float(inside), float(np.corrcoef(F.avg_pool2d(decoded[:, None], 8).flatten(), axis)[0, 1])
+
+    before = correlations()
+    colour_path.lay_colour_path(model, pictures)
+    after = correlations()
+    assert after[0] > max(0.6, before[0]) and after[1] > max(0.4, before[1])
