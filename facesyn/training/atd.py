@@ -16,7 +16,7 @@ from facesyn.evaluation.transfer import compare_pictures
 from facesyn.identity.networks import Recogniser
 from facesyn.rendered import RenderedFaces, StylePairs
 from facesyn.training.latent_recogniser import latent_crop
-from facesyn.training.latents import encode_faces
+from facesyn.training.latents import channel_weights, encode_faces
 from facesyn.training.loop import Losses, Run, Settings
 from facesyn.training.schedule import clean_estimate, draw_timesteps, new_scheduler
 from facesyn.training.sheets import write_sheet
@@ -45,7 +45,7 @@ class IdentityJudge:
     The weight does not fall with noise: source and reference tell nearly all of z_0, so the estimate is close at any t.
     """
 
-    LIKENESS, LEAKAGE, MARGIN = 0.1, 0.05, 0.2
+    LIKENESS, LEAKAGE, MARGIN = 0.2, 0.05, 0.2
 
     def __init__(self, folder: Path):
         self.recogniser = Recogniser.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
@@ -104,6 +104,7 @@ def train_atd(
         .requires_grad_(False)
     )
     latents = encode_faces(vae_folder, faces, folder / "latents.npz", report)
+    weights = channel_weights(vae, latents[0, :: max(1, latents.shape[1] // 16)].float())
     pairs, held_out_pairs = StylePairs.of(faces), StylePairs.of(held_out)
     scheduler = new_scheduler()
     networks = new_atd(vae)
@@ -130,7 +131,7 @@ def train_atd(
         v = scheduler.get_velocity(z_0, noise, t)
         joined = sampling.join(z_t, z_id, style)
         prediction = networks.unet(joined, t, encoder_hidden_states=style.tokens, class_labels=style.vector).sample
-        terms = {"v": F.mse_loss(prediction.float(), v)}
+        terms = {"v": (weights * (prediction.float() - v).square()).mean()}
         if judge is not None:
             whole = ~(no_style | no_identity)
             estimate = clean_estimate(scheduler, z_t, prediction.float(), t)

@@ -7,7 +7,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionControlNetPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
@@ -18,7 +17,7 @@ from facesyn.prompting.formulation import Formulation, load
 from facesyn.references.edges import HIGH, LOW, inner_face
 from facesyn.rendered import RenderedFaces
 from facesyn.training.captions import attributes_of, caption_of
-from facesyn.training.latents import encode_faces
+from facesyn.training.latents import channel_weights, encode_faces
 from facesyn.training.loop import Losses, Run, Settings
 from facesyn.training.schedule import draw_timesteps, new_scheduler
 from facesyn.training.sheets import write_sheet
@@ -94,6 +93,7 @@ def train_ufg(
         .requires_grad_(False)
     )
     latents = encode_faces(vae_folder, faces, folder / "latents.npz", report, flips=False)[0]
+    weights = channel_weights(vae, latents[:: max(1, len(latents) // 16)].float())
     edges = edge_maps(faces)
     masks = {label["identity"]: inner_face(np.array(label["landmarks"]), *edges.shape[1:]) for label in faces.labels}
     formulation = load()
@@ -133,7 +133,8 @@ def train_ufg(
         prediction = networks.unet(
             z_t, t, context, down_block_additional_residuals=down, mid_block_additional_residual=mid
         ).sample
-        return {"v": F.mse_loss(prediction.float(), scheduler.get_velocity(z_0, noise, t))}
+        error = prediction.float() - scheduler.get_velocity(z_0, noise, t)
+        return {"v": (weights * error.square()).mean()}
 
     sample_edges = edge_maps(held_out)
 
