@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from facesyn.errors import UsageError
 from facesyn.evaluation.measures import ssim_map
 from facesyn.evaluation.pairs import Interval, by_person
 from facesyn.evaluation.verification import genuine_impostor, threshold_at_fmr
@@ -144,9 +145,14 @@ def evaluate_transfer(
     `without_style` is the same model with its style switched off. The pairs are spread evenly over the styles, the
     reference drawn by `seed`; each of the three rows of figures is over the same pairs. Similarities are judged by
     `encoder`, whose threshold at a false match rate of 1 % is taken from all pairs of `faces`. With `training`, what
-    the model learned from, it is also told how far looking up the best training picture would have come.
+    the model learned from, it is also told how far looking up the best training picture would have come. Raises
+    UsageError where no two people share a style.
     """
     pairs = StylePairs.of(faces)
+    if not len(pairs):
+        raise UsageError(
+            "No two of these people were rendered in the same style.", hint="Render more, or fewer styles."
+        )
     rng = np.random.default_rng(seed)
     picks = np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(int)
     target = np.array([pairs.target[p] for p in picks])
