@@ -45,7 +45,7 @@ class IdentityJudge:
     The weight does not fall with noise: source and reference tell nearly all of z_0, so the estimate is close at any t.
     """
 
-    LIKENESS, LEAKAGE, MARGIN = 0.2, 0.05, 0.2
+    LIKENESS, LEAKAGE, MARGIN = 0.2, 0.15, 0.2
 
     def __init__(self, folder: Path):
         self.recogniser = Recogniser.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
