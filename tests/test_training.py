@@ -15,13 +15,14 @@ from torch import nn
 
 from facesyn.errors import FacesynError, UsageError
 from facesyn.evaluation.measures import psnr, ssim_map
-from facesyn.evaluation.transfer import face_boxes
+from facesyn.evaluation.transfer import evaluate_transfer, face_boxes
 from facesyn.evaluation.verification import genuine_impostor, threshold_at_fmr
 from facesyn.prompting.formulation import load
 from facesyn.rendered import RenderedFaces, StylePairs, read_shards
-from facesyn.training import colour_path
+from facesyn.training import augmentation, colour_path
 from facesyn.training.autoencoder import new_autoencoder
 from facesyn.training.captions import attributes_of, caption_of
+from facesyn.training.latents import channel_weights
 from facesyn.training.loop import Losses, Run, Settings
 from facesyn.training.tokenizer import train_tokenizer
 
@@ -288,3 +289,28 @@ def test_a_colour_path_carries_green_through_an_autoencoder() -> None:
     colour_path.lay_colour_path(model, pictures)
     after = correlations()
     assert after[0] > max(0.6, before[0]) and after[1] > max(0.4, before[1])
+
+
+def test_channels_weigh_what_they_change_in_decoded_pictures() -> None:
+    torch.manual_seed(0)
+    vae = new_autoencoder(32, latent_channels=3).requires_grad_(False)
+    vae.post_quant_conv.weight[:, 1] = 0  # nobody hears this one
+    weights = channel_weights(vae, torch.randn(4, 3, 4, 4)).flatten()
+    assert weights[1] == 0 and weights[0] > 0 and float(weights.mean()) == pytest.approx(1)
+
+
+def test_training_pictures_vary_within_range() -> None:
+    pictures = torch.rand(6, 3, 32, 32) * 2 - 1
+    for change in (augmentation.move, augmentation.relight, augmentation.lose_detail):
+        first, again = (change(pictures, np.random.default_rng(3)) for _ in range(2))
+        assert torch.equal(first, again) and first.shape == pictures.shape
+        assert not torch.equal(first, pictures)
+    assert augmentation.relight(pictures * 9, np.random.default_rng(0)).abs().max() <= 1
+
+
+def test_renders_that_share_no_style_are_refused() -> None:
+    labels = [{"identity": name, "style": style} for name, style in (("a", -1), ("a", 0), ("b", -1), ("b", 1))]
+    faces = RenderedFaces(np.zeros((4, 8, 8, 3), np.uint8), labels)
+    nobody: Any = None  # refused before anything is asked
+    with pytest.raises(UsageError, match="same style"):
+        evaluate_transfer(nobody, nobody, nobody, nobody, faces, count=2)
