@@ -17,7 +17,7 @@ from PIL import Image
 from facesyn.errors import ImageError, UsageError
 from facesyn.imaging import SUFFIXES, load_image
 from facesyn.records import METADATA, PictureRow, read_rows
-from facesyn.rendered import REFERENCE_STYLE, read_shards
+from facesyn.rendered import REFERENCE_STYLE, RenderedFaces, read_shards
 
 CELL = ("ethnicity", "gender", "age_interval")
 
@@ -105,7 +105,7 @@ def read_labelled(folder: Path) -> LabelledFaces:
         if (place / METADATA).is_file():
             return _from_rows(place)
     if any(folder.glob("*.tar")):
-        return _from_shards(folder)
+        return of_rendered(read_shards(folder))
     return _from_subfolders(folder)
 
 
@@ -154,10 +154,10 @@ def _from_files(folder: Path, files: Iterable[tuple[Path, str, dict[str, Any]]])
     )
 
 
-def _from_shards(folder: Path) -> LabelledFaces:
-    faces = read_shards(folder)
+def of_rendered(faces: RenderedFaces) -> LabelledFaces:
+    """Rendered faces in memory, as pictures of known people."""
     return LabelledFaces(
-        [f"{label['identity']}_{label['image']}" for label in faces.labels],
+        [f"{label['identity']}_{label.get('image', index)}" for index, label in enumerate(faces.labels)],
         np.array([str(label["identity"]) for label in faces.labels]),
         faces.labels,
         lambda index: Image.fromarray(faces.images[index]),

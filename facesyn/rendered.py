@@ -8,7 +8,7 @@ import io
 import json
 import tarfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,16 +46,20 @@ class RenderedFaces:
     @property
     def sources(self) -> dict[str, int]:
         """Identity → index of its picture in the reference style."""
-        return {
-            label["identity"]: index for index, label in enumerate(self.labels) if label["style"] == REFERENCE_STYLE
-        }
+        return portraits(self.labels)
+
+
+def portraits(labels: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Identity → index of its picture in the reference style."""
+    return {label["identity"]: index for index, label in enumerate(labels) if label["style"] == REFERENCE_STYLE}
 
 
 @dataclass(frozen=True)
 class StylePairs:
-    """Exact cross-identity supervision: (A neutral, B in style s) → (A in style s).
+    """What a transfer learns from, as indices of pictures: (source, a reference) → target.
 
-    `target[i]` shows A in style s, `source[i]` A in the reference style, `references[i]` everyone else in style s.
+    Rendered people give exact cross-identity supervision, (A neutral, B in style s) → (A in style s): `target[i]` shows
+    A in style s, `source[i]` A in the reference style, `references[i]` everyone else in style s.
     """
 
     target: list[int]
@@ -63,17 +67,18 @@ class StylePairs:
     references: list[list[int]]
 
     @classmethod
-    def of(cls, faces: RenderedFaces) -> "StylePairs":
+    def of(cls, labels: Sequence[Mapping[str, Any]]) -> "StylePairs":
+        """Of the labels of rendered faces."""
         by_style: dict[int, list[int]] = defaultdict(list)
-        for index, label in enumerate(faces.labels):
+        for index, label in enumerate(labels):
             if label["style"] != REFERENCE_STYLE:
                 by_style[label["style"]].append(index)
-        sources = faces.sources
+        sources = portraits(labels)
         pairs = cls([], [], [])
         for members in by_style.values():
             for target in members:
-                identity = faces.labels[target]["identity"]
-                others = [i for i in members if faces.labels[i]["identity"] != identity]
+                identity = labels[target]["identity"]
+                others = [i for i in members if labels[i]["identity"] != identity]
                 if others and identity in sources:
                     pairs.target.append(target)
                     pairs.source.append(sources[identity])

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from facesyn.atd import sampling
+from facesyn.atd.style_encoder import Style
 from facesyn.errors import FacesynError, UsageError
 from facesyn.evaluation.measures import psnr, ssim_map
 from facesyn.evaluation.transfer import evaluate_transfer, face_boxes
@@ -24,6 +26,7 @@ from facesyn.training.autoencoder import new_autoencoder
 from facesyn.training.captions import attributes_of, caption_of
 from facesyn.training.latents import channel_weights
 from facesyn.training.loop import Losses, Run, Settings
+from facesyn.training.schedule import clean_estimate, new_scheduler, roll_out, velocity_to
 from facesyn.training.tokenizer import train_tokenizer
 
 
@@ -171,7 +174,7 @@ def renders(shared: Path) -> RenderedFaces:
 
 
 def test_pairs_share_a_style_and_never_a_person(renders: RenderedFaces) -> None:
-    pairs = StylePairs.of(renders)
+    pairs = StylePairs.of(renders.labels)
     assert len(pairs) > 500
     for target, source, references in list(zip(pairs.target, pairs.source, pairs.references, strict=True))[::20]:
         wanted = renders.labels[target]
@@ -235,9 +238,40 @@ def test_atd_trains_with_a_judge_of_latents(renders: RenderedFaces, tmp_path: Pa
     train_latent_recogniser(few, few, vae, tmp_path / "judge", brief, lambda line: None)
     train_atd(few, few, vae, tmp_path / "atd", brief, lambda line: None, tmp_path / "judge" / "model")
     lines = [json.loads(line) for line in (tmp_path / "atd" / "log.jsonl").read_text().splitlines()]
-    assert {"v", "identity", "leakage"} <= set(lines[0]) and "held_out_face_ssim" in lines[-1]
+    assert {"prediction", "identity", "leakage"} <= set(lines[0]) and "held_out_face_ssim" in lines[-1]
+    onward = replace(brief, start=tmp_path / "atd")
+    train_atd(few, few, vae, tmp_path / "own", onward, lambda line: None, tmp_path / "judge" / "model", own_steps=2)
+    assert "held_out_face_ssim" in (tmp_path / "own" / "log.jsonl").read_text()
     saved = ATDPipeline.from_pretrained(tmp_path / "atd" / "model")
     assert saved.unet.config["in_channels"] == 3 * saved.vae.config["latent_channels"]
+
+
+def test_a_velocity_leads_to_the_truth_from_anywhere() -> None:
+    scheduler = new_scheduler()
+    generator = torch.Generator().manual_seed(0)
+    z_0, noise, elsewhere = torch.randn(3, 4, 2, 8, 8, generator=generator)
+    t = torch.tensor([0, 250, 750, 999])
+    usual = scheduler.add_noise(z_0, noise, t)
+    difference = velocity_to(scheduler, z_0, usual, t) - scheduler.get_velocity(z_0, noise, t)
+    assert float(difference.abs().max()) < 1e-3
+    v = velocity_to(scheduler, z_0, elsewhere, t)
+    assert float((clean_estimate(scheduler, elsewhere, v, t) - z_0).abs().max()) < 1e-4
+
+
+def test_a_roll_out_meets_what_sampling_meets() -> None:
+    scheduler = new_scheduler()
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    met: list[tuple[torch.Tensor, int]] = []
+
+    def network(joined: torch.Tensor, t: torch.Tensor, style: Style) -> torch.Tensor:
+        met.append((joined[:, :4], int(t)))
+        return joined[:, :4].tanh()
+
+    style = Style(torch.zeros(2, 1, 1), None)
+    sampling.denoise(network, scheduler, noise, torch.zeros_like(noise), style, style, steps=3)
+    for taken, (z_t, t) in enumerate(met):
+        found, times = roll_out(lambda z, t: z.tanh(), scheduler, noise, 3, taken)
+        assert torch.allclose(found, z_t, atol=1e-5) and times.tolist() == [t, t]
 
 
 def test_the_identity_judge_prefers_the_target_to_the_reference(tmp_path: Path) -> None:

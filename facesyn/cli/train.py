@@ -2,9 +2,12 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from facesyn.rendered import RenderedFaces
 
 
 class Trainable(StrEnum):
@@ -37,6 +40,7 @@ _DEFAULTS = {  # steps, batch size, learning rate
 BACKBONES = ("iresnet18", "iresnet34", "iresnet50", "iresnet100", "mobilefacenet", "mini")
 HEADS = ("arcface", "cosface", "adaface")
 CROPS = ("facesyn", "aligned")
+DEVICES = ("auto", "cpu")
 
 
 def _check(name: str | None, known: tuple[str, ...], what: str) -> None:
@@ -61,7 +65,11 @@ def train(
     ] = None,
     dataset: Annotated[
         Path | None,
-        typer.Option("--dataset", help="For recogniser: any folder of known people, by a protocol instead of --data."),
+        typer.Option("--dataset", help="For recogniser, and atd with --base: any folder of known people, not --data."),
+    ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option("--base", help="For atd: a Stable Diffusion 1 or 2 folder to begin a full-size one from."),
     ] = None,
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="With --dataset: atd (default), dcface, vec2face or cemiface.")
@@ -85,6 +93,12 @@ def train(
         Path | None,
         typer.Option("--judge", help="Folder of a recogniser that joins the loss: for atd of latents."),
     ] = None,
+    own_steps: Annotated[
+        int,
+        typer.Option(
+            "--own-steps", min=0, help="For atd, after a usual training: learn from its own samples of so many steps."
+        ),
+    ] = 0,
     start: Annotated[
         Path | None,
         typer.Option("--start", help="Run folder to begin from: all tensors of the same name and shape."),
@@ -96,6 +110,7 @@ def train(
         float | None, typer.Option(min=0, help="End this sitting with a checkpoint after so long.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    device: Annotated[str, typer.Option("--device", envvar="FACESYN_DEVICE", help="auto or cpu.")] = "auto",
     identities: Annotated[int, typer.Option(min=2, help="People to render, without shards.")] = 2000,
     styles: Annotated[int, typer.Option(min=1, help="Styles to render, without shards.")] = 1500,
     per_identity: Annotated[int, typer.Option(min=1, help="Styles each person is rendered in, without shards.")] = 7,
@@ -107,7 +122,8 @@ def train(
 ) -> None:
     """Train a model on rendered faces; run the same command again to go on where it stopped.
 
-    A recogniser can also be trained on any folder of known people, with --dataset, by one of the field's protocols.
+    A recogniser can also be trained on any folder of known people, with --dataset, by one of the field's protocols;
+    and ATD with --base, from Stable Diffusion. `accelerate launch -m facesyn train …` shares the work among processes.
 
     Example: facesyn train autoencoder --data renders --held-out val -o runs/autoencoder
     """
@@ -118,6 +134,52 @@ def train(
     from facesyn.rendered import read_shards
     from facesyn.training.loop import Settings
 
+    if device not in DEVICES:
+        raise UsageError(
+            f"Training runs on no {device!r}.", hint="Use auto or cpu; CUDA_VISIBLE_DEVICES chooses a GPU."
+        )
+    usual = _DEFAULTS[what]
+    settings = Settings(
+        steps=steps or usual[0],
+        batch_size=batch_size or usual[1],
+        learning_rate=usual[2] if learning_rate is None else learning_rate,
+        minutes=minutes,
+        start=start,
+        threads=threads,
+        device=device,
+        seed=seed,
+        bf16=bf16,
+        validate_every=validate_every,
+    )
+
+    def renders(folder: Path, size: int) -> "RenderedFaces":
+        if any(folder.glob("*.tar")):
+            return read_shards(folder)
+        from facesyn.references.assets import find_assets
+        from facesyn.references.photographer import Equipment
+        from facesyn.references.plans import Order
+        from facesyn.references.stream import render_faces
+
+        find_assets(folder)  # a missing file is better told before the workers start
+        order = Order(identities, styles, seed, min(per_identity, styles))
+        with out.progress("render", identities * (1 + min(per_identity, styles))) as advance:
+            return render_faces(Equipment(folder, size), order, threads, advance)
+
+    if base is not None:
+        from facesyn.labelled import of_rendered
+        from facesyn.training.stable_diffusion import picture_size, read_people, train_full_size
+
+        if what is not Trainable.ATD or held_out is not None:
+            raise UsageError("--base is for atd, and without --held-out: some of the people are left out for that.")
+        if dataset is not None and data is None:
+            people = read_people(dataset)
+        elif data is not None and dataset is None:
+            people = of_rendered(renders(data, picture_size(base)))
+        else:
+            raise UsageError("--base needs one of --dataset and --data.", hint="Give a folder of known people.")
+        torch.manual_seed(seed)
+        train_full_size(base, people, output, settings, out.note, judge)
+        return
     if dataset is not None:
         if what is not Trainable.RECOGNISER or data or held_out:
             raise UsageError("--dataset trains a recogniser, and without --data and --held-out.")
@@ -133,40 +195,17 @@ def train(
         _check(backbone, BACKBONES, "backbone")
         _check(head, HEADS, "head")
         _check(crop, CROPS, "crop")
-        people = read_training_faces(dataset, chosen.source_repeats)
+        known = read_training_faces(dataset, chosen.source_repeats)
         dtype = "bf16" if bf16 else "fp32"
-        train_on_people(people, output, chosen, seed=seed, crop=crop, dtype=dtype, report=out.note)
+        train_on_people(known, output, chosen, seed=seed, crop=crop, dtype=dtype, report=out.note)
         return
     if data is None or held_out is None:
         raise UsageError(f"Training {what} needs --data and --held-out.", hint="Both are folders of rendered faces.")
-    usual = _DEFAULTS[what]
-    settings = Settings(
-        steps=steps or usual[0],
-        batch_size=batch_size or usual[1],
-        learning_rate=usual[2] if learning_rate is None else learning_rate,
-        minutes=minutes,
-        start=start,
-        threads=threads,
-        seed=seed,
-        bf16=bf16,
-        validate_every=validate_every,
-    )
     on_latents = (Trainable.DECODER, Trainable.UFG, Trainable.ATD, Trainable.LATENT_RECOGNISER)
     if what in on_latents and autoencoder is None:
         raise UsageError(f"Training {what} needs --autoencoder.", hint="Train one with `facesyn train autoencoder`.")
     unseen = read_shards(held_out)
-    if any(data.glob("*.tar")):
-        faces = read_shards(data)
-    else:
-        from facesyn.references.assets import find_assets
-        from facesyn.references.photographer import Equipment
-        from facesyn.references.plans import Order
-        from facesyn.references.stream import render_faces
-
-        find_assets(data)  # a missing file is better told before the workers start
-        order = Order(identities, styles, seed, min(per_identity, styles))
-        with out.progress("render", identities * (1 + min(per_identity, styles))) as advance:
-            faces = render_faces(Equipment(data, unseen.images.shape[1]), order, threads, advance)
+    faces = renders(data, unseen.images.shape[1])
     torch.manual_seed(seed)
     if what is Trainable.AUTOENCODER:
         from facesyn.training.autoencoder import train_autoencoder
@@ -183,7 +222,7 @@ def train(
     elif what is Trainable.ATD and autoencoder is not None:
         from facesyn.training.atd import train_atd
 
-        train_atd(faces, unseen, autoencoder, output, settings, out.note, judge)
+        train_atd(faces, unseen, autoencoder, output, settings, out.note, judge, own_steps)
     elif what is Trainable.LATENT_RECOGNISER and autoencoder is not None:
         from facesyn.training.latent_recogniser import train_latent_recogniser
 

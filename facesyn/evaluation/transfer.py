@@ -148,7 +148,7 @@ def evaluate_transfer(
     the model learned from, it is also told how far looking up the best training picture would have come. Raises
     UsageError where no two people share a style.
     """
-    pairs = StylePairs.of(faces)
+    pairs = StylePairs.of(faces.labels)
     if not len(pairs):
         raise UsageError(
             "No two of these people were rendered in the same style.", hint="Render more, or fewer styles."

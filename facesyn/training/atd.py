@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 
@@ -18,7 +18,14 @@ from facesyn.rendered import RenderedFaces, StylePairs
 from facesyn.training.latent_recogniser import latent_crop
 from facesyn.training.latents import channel_weights, encode_faces
 from facesyn.training.loop import Losses, Run, Settings
-from facesyn.training.schedule import clean_estimate, draw_timesteps, new_scheduler
+from facesyn.training.schedule import (
+    clean_estimate,
+    draw_timesteps,
+    new_scheduler,
+    predicts_noise,
+    roll_out,
+    velocity_to,
+)
 from facesyn.training.sheets import write_sheet
 
 
@@ -45,10 +52,11 @@ class IdentityJudge:
     The weight does not fall with noise: source and reference tell nearly all of z_0, so the estimate is close at any t.
     """
 
-    LIKENESS, LEAKAGE, MARGIN = 0.2, 0.15, 0.2
+    LIKENESS, LEAKAGE, MARGIN = 0.4, 0.15, 0.2
 
-    def __init__(self, folder: Path):
-        self.recogniser = Recogniser.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
+    def __init__(self, folder: Path, device: torch.device | str = "cpu"):
+        recogniser = Recogniser.from_pretrained(folder, local_files_only=True)
+        self.recogniser = recogniser.eval().requires_grad_(False).to(device)
 
     def __call__(self, estimate: torch.Tensor, target: torch.Tensor, reference: torch.Tensor) -> Losses:
         """Latents (b, c, h, w), of which only `estimate` gets gradients."""
@@ -58,6 +66,67 @@ class IdentityJudge:
         to_target, to_reference, truly = ((a * b).sum(1) for a, b in ((made, wanted), (made, shown), (wanted, shown)))
         leaked = F.relu(to_reference - truly.clamp_min(self.MARGIN))  # no further than the true picture is
         return {"identity": self.LIKENESS * (1 - to_target).mean(), "leakage": self.LEAKAGE * leaked.mean()}
+
+
+@dataclass(frozen=True)
+class TransferLosses:
+    """The loss terms of a step on pairs of latents, of whatever size and from wherever.
+
+    `latents`: (2, n, c, h, w), [1] of the mirrored pictures; `weights`: (c, 1, 1), of their channels. With a `judge`,
+    the terms also ask for the target's identity in the estimate of z_0, and turn away from the reference's. With
+    `own_steps`, the model learns from what it makes itself in sampling with so many steps and no guidance, instead of
+    from noise added to the truth: a second training, which begins from the end of the first.
+    """
+
+    networks: ATDNetworks
+    scheduler: DDIMScheduler
+    latents: torch.Tensor
+    pairs: StylePairs
+    batch_size: int
+    device: torch.device
+    weights: torch.Tensor | None = None
+    judge: IdentityJudge | None = None
+    own_steps: int = 0
+    drops: Drops = Drops()
+
+    def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Losses:
+        z_0, z_id, z_ref = (each.to(self.device) for each in self._drawn(rng))
+        fate = torch.rand(self.batch_size, generator=generator).to(self.device)
+        no_style = fate < self.drops.style + self.drops.both
+        no_identity = (fate >= self.drops.style) & (fate < self.drops.style + self.drops.both + self.drops.identity)
+        z_id = z_id * ~no_identity[:, None, None, None]
+        style_encoder = self.networks.style_encoder
+        style = style_encoder.absent(style_encoder(z_ref), no_style)
+        noise = torch.randn(z_0.shape, generator=generator).to(self.device)
+
+        def predict(z_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            joined = sampling.join(z_t, z_id, style)
+            unet = self.networks.unet
+            return unet(joined, t, encoder_hidden_states=style.tokens, class_labels=style.vector).sample
+
+        if self.own_steps:
+            z_t, t = roll_out(predict, self.scheduler, noise, self.own_steps, int(rng.integers(self.own_steps)))
+        else:
+            t = draw_timesteps(self.batch_size, generator).to(self.device)
+            z_t = self.scheduler.add_noise(z_0, noise, t)
+        prediction = predict(z_t, t).float()
+        wanted = noise if predicts_noise(self.scheduler) else velocity_to(self.scheduler, z_0, z_t, t)
+        error = (prediction - wanted).square()
+        terms = {"prediction": (error if self.weights is None else self.weights * error).mean()}
+        if self.judge is not None:
+            whole = ~(no_style | no_identity)
+            estimate = clean_estimate(self.scheduler, z_t, prediction, t)
+            return {**terms, **self.judge(estimate[whole], z_0[whole], z_ref[whole])}
+        return terms
+
+    def _drawn(self, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
+        """Latents of targets, sources and references, mirrored together or not."""
+        picks = rng.integers(0, len(self.pairs), self.batch_size)
+        target = torch.tensor([self.pairs.target[p] for p in picks])
+        source = torch.tensor([self.pairs.source[p] for p in picks])
+        reference = torch.tensor([rng.choice(self.pairs.references[p]) for p in picks])
+        flip = torch.from_numpy(rng.integers(0, len(self.latents), self.batch_size))
+        return tuple(self.latents[flip, index].float() for index in (target, source, reference))
 
 
 def new_atd(vae: AutoencoderKL, channels: tuple[int, int] = (96, 192)) -> ATDNetworks:
@@ -91,12 +160,13 @@ def train_atd(
     settings: Settings,
     report: Callable[[str], None],
     judge_folder: Path | None = None,
+    own_steps: int = 0,
     drops: Drops = Drops(),
 ) -> bool:
     """Train in `folder`; the averaged model is saved as `folder/model` (ATD folder format) at every validation.
 
-    `judge_folder` holds a recogniser of the autoencoder's latents (`facesyn.training.latent_recogniser`); with it, the
-    loss also asks for the target's identity in the estimate of z_0, and turns away from the reference's.
+    `judge_folder` holds a recogniser of the autoencoder's latents (`facesyn.training.latent_recogniser`); for it and
+    for `own_steps` see `TransferLosses`.
     """
     vae = (
         AutoencoderKL.from_pretrained(vae_folder, local_files_only=True, use_safetensors=True)
@@ -105,38 +175,22 @@ def train_atd(
     )
     latents = encode_faces(vae_folder, faces, folder / "latents.npz", report)
     weights = channel_weights(vae, latents[0, :: max(1, latents.shape[1] // 16)].float())
-    pairs, held_out_pairs = StylePairs.of(faces), StylePairs.of(held_out)
+    held_out_pairs = StylePairs.of(held_out.labels)
     scheduler = new_scheduler()
     networks = new_atd(vae)
-    judge = None if judge_folder is None else IdentityJudge(judge_folder)
     run = Run(folder, networks, settings)
-
-    def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
-        count = settings.batch_size
-        picks = rng.integers(0, len(pairs), count)
-        target = torch.tensor([pairs.target[p] for p in picks])
-        source = torch.tensor([pairs.source[p] for p in picks])
-        reference = torch.tensor([rng.choice(pairs.references[p]) for p in picks])
-        flip = torch.from_numpy(rng.integers(0, len(latents), count))
-        z_0, z_id, z_ref = (latents[flip, index].float() for index in (target, source, reference))
-        fate = torch.rand(count, generator=generator)
-        no_style = fate < drops.style + drops.both
-        no_identity = (fate >= drops.style) & (fate < drops.style + drops.both + drops.identity)
-        z_id = z_id * ~no_identity[:, None, None, None]
-        style = networks.style_encoder(z_ref)
-        style = networks.style_encoder.absent(style, no_style)
-        t = draw_timesteps(count, generator)
-        noise = torch.randn(z_0.shape, generator=generator)
-        z_t = scheduler.add_noise(z_0, noise, t)
-        v = scheduler.get_velocity(z_0, noise, t)
-        joined = sampling.join(z_t, z_id, style)
-        prediction = networks.unet(joined, t, encoder_hidden_states=style.tokens, class_labels=style.vector).sample
-        terms = {"v": (weights * (prediction.float() - v).square()).mean()}
-        if judge is not None:
-            whole = ~(no_style | no_identity)
-            estimate = clean_estimate(scheduler, z_t, prediction.float(), t)
-            return {**terms, **judge(estimate[whole], z_0[whole], z_ref[whole])}
-        return terms
+    losses = TransferLosses(
+        networks,
+        scheduler,
+        latents,
+        StylePairs.of(faces.labels),
+        settings.batch_size,
+        run.device,
+        weights.to(run.device),
+        None if judge_folder is None else IdentityJudge(judge_folder, run.device),
+        own_steps,
+        drops,
+    )
 
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:
         assert isinstance(average, ATDNetworks)
@@ -149,7 +203,12 @@ def train_atd(
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
             output = torch.cat(
                 [
-                    pipeline(source[i : i + 16], reference[i : i + 16], [int(p) for p in picks[i : i + 16]])
+                    pipeline(
+                        source[i : i + 16],
+                        reference[i : i + 16],
+                        [int(p) for p in picks[i : i + 16]],
+                        steps=own_steps or 10,
+                    )
                     for i in range(0, len(picks), 16)
                 ]
             )

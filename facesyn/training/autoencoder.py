@@ -122,12 +122,13 @@ def train_autoencoder(
     model = new_autoencoder(size)
     perception = None if recogniser_folder is None else Perception(recogniser_folder)
     run = Run(folder, model, settings)
+    perception = perception and perception.to(run.device)
 
     def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
         crops = run.step < settings.steps * crop_share
         count = settings.batch_size * (4 if crops else 1)
         indices = rng.integers(0, len(faces), count)
-        pictures = faces.batch(indices, rng.random(count) < 0.5)
+        pictures = faces.batch(indices, rng.random(count) < 0.5).to(run.device)
         if crops:
             pictures = _crops(pictures, _corners(size // 2, size, count, rng), size // 2)
         posterior = model.encode(pictures).latent_dist
@@ -164,13 +165,15 @@ def train_decoder(
     decoder = nn.ModuleDict({"post_quant_conv": model.post_quant_conv, "decoder": model.decoder})
     perception = None if recogniser_folder is None else Perception(recogniser_folder)
     run = Run(folder, decoder, settings)
+    perception = perception and perception.to(run.device)
 
     def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
         crops = run.step < settings.steps * crop_share
         count = settings.batch_size * (4 if crops else 1)
         indices, flip = rng.integers(0, len(faces), count), rng.integers(0, 2, count)
-        pictures = faces.batch(indices, flip.astype(bool))
+        pictures = faces.batch(indices, flip.astype(bool)).to(run.device)
         z = latents[torch.from_numpy(flip), torch.from_numpy(indices)].float() / model.config["scaling_factor"]
+        z = z.to(run.device)
         if crops:
             corners = _corners(size // 2, size, count, rng)
             pictures, z = _crops(pictures, corners, size // 2), _crops(z, corners // 8, size // 16)

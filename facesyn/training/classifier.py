@@ -41,8 +41,10 @@ def train_classifier(
         pictures = ((pictures + 1) * gain - 1).clamp(-1, 1)
         colourless = torch.from_numpy(rng.random(len(indices)) < GREY)
         pictures[colourless] = grey(pictures[colourless])
-        scores = model(lose_detail(pictures, rng))
-        return {name: F.cross_entropy(scores[name].float(), wanted[name][indices]) for name in categories}
+        scores = model(lose_detail(pictures, rng).to(run.device))
+        return {
+            name: F.cross_entropy(scores[name].float(), wanted[name][indices].to(run.device)) for name in categories
+        }
 
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:
         assert isinstance(average, AttributeNet)

@@ -34,10 +34,10 @@ def train_landmarker(
         mask = torch.from_numpy(flip)
         wanted[mask] = torch.stack([1 - wanted[mask][..., 0], wanted[mask][..., 1]], -1)[:, mirrored]
         angles[mask] = angles[mask] * torch.tensor([-1.0, 1.0, -1.0])
-        points, turned = model(((pictures + 1) * gain - 1).clamp(-1, 1))
+        points, turned = model(((pictures + 1) * gain - 1).clamp(-1, 1).to(run.device))
         return {
-            "landmarks": 10 * (points.float() - wanted).abs().mean(),
-            "pose": (turned.float() - angles).abs().mean() / Landmarker.DEGREES,
+            "landmarks": 10 * (points.float() - wanted.to(run.device)).abs().mean(),
+            "pose": (turned.float() - angles.to(run.device)).abs().mean() / Landmarker.DEGREES,
         }
 
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:

@@ -48,9 +48,9 @@ def train_latent_recogniser(
         clean = latent_crop(latents[flip, torch.from_numpy(indices)].float())
         spread = NOISE * torch.rand(len(clean), 1, 1, 1, generator=generator)
         noisy = clean + spread * torch.randn(clean.shape, generator=generator)
-        embeddings = F.normalize(model(noisy).float())
-        with torch.autocast("cpu", enabled=False):
-            return {"contrast": contrast(embeddings, identities)}
+        embeddings = F.normalize(model(noisy.to(run.device)).float())
+        with torch.autocast(run.device.type, enabled=False):
+            return {"contrast": contrast(embeddings, identities.to(run.device))}
 
     @torch.no_grad()
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:

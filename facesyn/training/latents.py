@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -9,17 +10,27 @@ from diffusers import AutoencoderKL
 
 from facesyn.atd import sampling
 from facesyn.models import fingerprint
-from facesyn.rendered import RenderedFaces
+
+
+class Pictures(Protocol):
+    """Faces that can be had as batches: those of `facesyn.rendered`, or of any folder."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: np.ndarray, flip: np.ndarray | None = None) -> torch.Tensor:
+        """(b, 3, size, size) in [-1, 1]; `flip[i]` mirrors picture i."""
+        ...
 
 
 @torch.no_grad()
 def encode_faces(
     vae_folder: Path,
-    faces: RenderedFaces,
+    faces: Pictures,
     cache: Path,
     report: Callable[[str], None],
     flips: bool = True,
     batch_size: int = 16,
+    device: torch.device | str = "cpu",
 ) -> torch.Tensor:
     """(2, n, c, h, w) float16 latents, scaled; [0] as they are, [1] of the mirrored pictures ((1, …) without `flips`).
 
@@ -30,16 +41,17 @@ def encode_faces(
         with np.load(cache) as stored:
             if str(stored["key"]) == key:
                 return torch.from_numpy(stored["latents"])
-    vae = AutoencoderKL.from_pretrained(vae_folder, local_files_only=True, use_safetensors=True).eval()
+    vae = AutoencoderKL.from_pretrained(vae_folder, local_files_only=True, use_safetensors=True)
+    vae = vae.eval().to(device)
     report(f"encoding {len(faces)} faces")
     sets = []
     for flip in (False, True)[: 1 + flips]:
         parts = []
         for start in range(0, len(faces), batch_size):
             indices = np.arange(start, min(start + batch_size, len(faces)))
-            pictures = faces.batch(indices, np.full(len(indices), flip))
-            with torch.autocast("cpu", torch.bfloat16):
-                parts.append(sampling.encode(vae, pictures).half())
+            pictures = faces.batch(indices, np.full(len(indices), flip)).to(device)
+            with torch.autocast(pictures.device.type, torch.bfloat16):
+                parts.append(sampling.encode(vae, pictures).half().cpu())
         sets.append(torch.cat(parts))
     latents = torch.stack(sets)
     cache.parent.mkdir(parents=True, exist_ok=True)

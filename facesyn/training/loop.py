@@ -1,7 +1,8 @@
 """The one training loop: steps, exponential moving average, checkpoints, log. Knows nothing of what is trained.
 
 A run folder holds `checkpoint.pt` (everything needed to go on), `log.jsonl` (one line per report) and whatever the
-validation writes. Every step draws its randomness from (seed, step), so a resumed run sees the same batches.
+validation writes. Every step draws its randomness from (seed, step), so a resumed run sees the same batches. Under
+`accelerate launch` every process draws batches of its own, and gradients are averaged.
 """
 
 import copy
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from facesyn.errors import FacesynError, UsageError
@@ -28,7 +30,8 @@ class Settings:
     """`steps` in all; the learning rate warms up linearly, stays, and falls to zero over the last `cooldown` share.
 
     `minutes` ends a sitting early with a checkpoint, as an interrupt does; the next one goes on. `start` is the folder
-    of another run to begin from: its averaged tensors, wherever name and shape are the same.
+    of another run to begin from: its averaged tensors, wherever name and shape are the same. `batch_size` is each
+    process's. `device` is `cpu`, or `auto` for the accelerator that is here.
     """
 
     steps: int
@@ -43,6 +46,7 @@ class Settings:
     start: Path | None = None
     seed: int = 0
     threads: int = 2
+    device: str = "cpu"
     bf16: bool = True
     report_every: int = 100
     validate_every: int = 1000
@@ -54,8 +58,22 @@ class Settings:
         return self.learning_rate * min(1.0, (step + 1) / max(self.warmup, 1), max(falling, 0.0))
 
 
+class _Learner(nn.Module):
+    """A module with its losses: one call is one step, as processes that share gradients want it."""
+
+    def __init__(self, module: nn.Module, losses: Callable[[np.random.Generator, torch.Generator], Losses]):
+        super().__init__()
+        self.module, self._losses = module, losses
+
+    def forward(self, rng: np.random.Generator, generator: torch.Generator) -> Losses:
+        return self._losses(rng, generator)
+
+
 class Run:
-    """A resumable training run of one module (which may hold several that learn together)."""
+    """A resumable training run of one module (which may hold several that learn together).
+
+    What `losses` computes with must be on `device`; its generators draw on the CPU, the same on every device.
+    """
 
     def __init__(self, folder: Path, module: nn.Module, settings: Settings):
         self.folder, self.module, self.settings = folder, module, settings
@@ -63,7 +81,9 @@ class Run:
         torch.set_num_threads(settings.threads)
         if settings.start is not None:
             _begin_from(settings.start, module)
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions share two threads better
+        self.accelerator = Accelerator(cpu=settings.device == "cpu")
+        self.device = self.accelerator.device
+        module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions share two threads better
         self.average = copy.deepcopy(module).requires_grad_(False).eval()
         parameters = [p for p in module.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
@@ -122,14 +142,16 @@ class Run:
     ) -> bool:
         """Train to the last step, or until the sitting's minutes are over. Returns whether the last step was reached.
 
-        `losses` gives the terms of one step; their sum is minimised. `validate` gets the averaged module and the step.
+        `losses` gives the terms of one step; their sum is minimised. `validate` gets the averaged module, on the CPU,
+        and the step.
         """
+        learner = self.accelerator.prepare(_Learner(self.module, losses))
         with _asked_to_stop() as stopping:
-            return self._go(losses, validate, report, stopping)
+            return self._go(learner, validate, report, stopping)
 
     def _go(
         self,
-        losses: Callable[[np.random.Generator, torch.Generator], Losses],
+        learner: Callable[[np.random.Generator, torch.Generator], Losses],
         validate: Callable[[nn.Module, int], Mapping[str, float]],
         report: Callable[[str], None],
         stopping: Callable[[], bool],
@@ -141,10 +163,11 @@ class Run:
         while self.step < settings.steps:
             for group in self.optimiser.param_groups:
                 group["lr"] = settings.rate(self.step)
-            generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + self.step)
+            draw = self.step * self.accelerator.num_processes + self.accelerator.process_index
+            generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + draw)
             self.module.train()
-            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
-                terms = losses(np.random.default_rng([settings.seed, self.step]), generator)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.bf16):
+                terms = learner(np.random.default_rng([settings.seed, draw]), generator)
                 total = torch.stack([term.float() for term in terms.values()]).sum()
             if not torch.isfinite(total):
                 raise FacesynError(
@@ -161,27 +184,44 @@ class Run:
             for name, term in terms.items():
                 running[name] = running.get(name, 0.0) + float(term.detach())
             over = settings.minutes is not None and time.monotonic() - began > settings.minutes * 60
-            over = over or stopping()
+            over = self._any(over or stopping())
             last = over or self.step == settings.steps
             validating = self.step % settings.validate_every == 0 or last
             if self.step % settings.report_every == 0 or validating:
                 now = time.monotonic()
                 self.seconds += now - reported
-                line: dict[str, float] = {"step": self.step, "samples": self.step * settings.batch_size}
+                batch = settings.batch_size * self.accelerator.num_processes
+                line: dict[str, float] = {"step": self.step, "samples": self.step * batch}
                 line |= {name: round(value / count, 5) for name, value in running.items()}
-                line["samples_per_second"] = round(count * settings.batch_size / (now - reported), 2)
+                line["samples_per_second"] = round(count * batch / (now - reported), 2)
                 line["hours"] = round(self.seconds / 3600, 3)
-                if validating:
-                    figures = validate(self.average, self.step)
-                    line |= {f"held_out_{name}": round(value, 4) for name, value in figures.items()}
-                    self.save()
-                with open(self.folder / "log.jsonl", "a") as file:
-                    file.write(json.dumps(line) + "\n")
-                report(json.dumps(line))
+                if self.accelerator.is_main_process:
+                    self._report(line, validate if validating else None, report)
+                self.accelerator.wait_for_everyone()
                 reported, running, count = time.monotonic(), {}, 0
             if over:
                 break
         return self.step >= settings.steps
+
+    def _any(self, over: bool) -> bool:
+        """Whether it is over for any process: all have to end at the same step."""
+        if self.accelerator.num_processes == 1:
+            return over
+        return bool(self.accelerator.reduce(torch.tensor(float(over), device=self.device)) > 0)
+
+    def _report(
+        self,
+        line: dict[str, float],
+        validate: Callable[[nn.Module, int], Mapping[str, float]] | None,
+        report: Callable[[str], None],
+    ) -> None:
+        if validate is not None:
+            figures = validate(copy.deepcopy(self.average).cpu(), self.step)
+            line |= {f"held_out_{name}": round(value, 4) for name, value in figures.items()}
+            self.save()
+        with open(self.folder / "log.jsonl", "a") as file:
+            file.write(json.dumps(line) + "\n")
+        report(json.dumps(line))
 
 
 def _begin_from(folder: Path, module: nn.Module) -> None:

@@ -37,7 +37,7 @@ def contrast(embeddings: torch.Tensor, identities: torch.Tensor) -> torch.Tensor
     weights and few pictures per person this starts to learn at once, where a classifier over all identities stalls.
     """
     similarity = embeddings @ embeddings.T / TEMPERATURE
-    self_pair = torch.eye(len(embeddings), dtype=torch.bool)
+    self_pair = torch.eye(len(embeddings), dtype=torch.bool, device=embeddings.device)
     log_share = similarity - similarity.masked_fill(self_pair, -torch.inf).logsumexp(1, keepdim=True)
     positive = (identities[:, None] == identities[None, :]) & ~self_pair
     return -(log_share * positive).sum(1).div(positive.sum(1)).mean()
@@ -89,9 +89,9 @@ def train_recogniser(
     def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
         indices, identities = batches.draw(rng)
         pictures = _varied(faces.batch(indices, rng.random(len(indices)) < 0.5), rng)
-        embeddings = F.normalize(model(recognition_crop(pictures, size)).float())
-        with torch.autocast("cpu", enabled=False):
-            return {"contrast": contrast(embeddings, identities)}
+        embeddings = F.normalize(model(recognition_crop(pictures, size).to(run.device)).float())
+        with torch.autocast(run.device.type, enabled=False):
+            return {"contrast": contrast(embeddings, identities.to(run.device))}
 
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:
         assert isinstance(average, Recogniser | IResNet)

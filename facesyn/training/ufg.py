@@ -101,6 +101,7 @@ def train_ufg(
     scheduler = new_scheduler()
     networks = new_ufg(vae, tokenizer)
     run = Run(folder, networks, settings)
+    weights = weights.to(run.device)
 
     def caption(index: int, rng: np.random.Generator) -> str:
         label = faces.labels[index]
@@ -121,13 +122,14 @@ def train_ufg(
         tokens = tokenizer(
             [caption(i, rng) for i in indices], padding="max_length", truncation=True, return_tensors="pt"
         )
-        context = networks.text_encoder(tokens.input_ids)[0]
+        context = networks.text_encoder(tokens.input_ids.to(run.device))[0]
         control = (
             torch.from_numpy(np.stack([condition(i, rng) for i in indices])).float()[:, None].repeat(1, 3, 1, 1) / 255
         )
         z_0 = latents[torch.from_numpy(indices)].float()
         t = draw_timesteps(len(indices), generator)
         noise = torch.randn(z_0.shape, generator=generator)
+        z_0, t, noise, control = (each.to(run.device) for each in (z_0, t, noise, control))
         z_t = scheduler.add_noise(z_0, noise, t)
         down, mid = networks.controlnet(z_t, t, context, controlnet_cond=control, return_dict=False)
         prediction = networks.unet(
