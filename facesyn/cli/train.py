@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facesyn.cli.options import Device
+
 if TYPE_CHECKING:
     from facesyn.rendered import RenderedFaces
 
@@ -40,7 +42,6 @@ _DEFAULTS = {  # steps, batch size, learning rate
 BACKBONES = ("iresnet18", "iresnet34", "iresnet50", "iresnet100", "mobilefacenet", "mini")
 HEADS = ("arcface", "cosface", "adaface")
 CROPS = ("facesyn", "aligned")
-DEVICES = ("auto", "cpu")
 
 
 def _check(name: str | None, known: tuple[str, ...], what: str) -> None:
@@ -106,16 +107,19 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="Steps in all; ask for more to extend a run.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0)] = None,
+    cooldown: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the steps, the last ones, over which the rate falls to zero.")
+    ] = 0.2,
     minutes: Annotated[
         float | None, typer.Option(min=0, help="End this sitting with a checkpoint after so long.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
-    device: Annotated[str, typer.Option("--device", envvar="FACESYN_DEVICE", help="auto or cpu.")] = "auto",
+    device: Device = "auto",
     identities: Annotated[int, typer.Option(min=2, help="People to render, without shards.")] = 2000,
     styles: Annotated[int, typer.Option(min=1, help="Styles to render, without shards.")] = 1500,
     per_identity: Annotated[int, typer.Option(min=1, help="Styles each person is rendered in, without shards.")] = 7,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of renders, initial weights, batches, noise.")] = 0,
-    bf16: Annotated[bool, typer.Option("--bf16/--fp32", help="Compute in bfloat16 where it is safe.")] = True,
+    bf16: Annotated[bool, typer.Option("--bf16/--fp32", help="bfloat16; slower on processors without AMX.")] = True,
     validate_every: Annotated[
         int, typer.Option(min=1, help="Steps between validations, which also checkpoint.")
     ] = 1000,
@@ -132,21 +136,22 @@ def train(
     from facesyn.errors import UsageError
     from facesyn.out import out
     from facesyn.rendered import read_shards
+    from facesyn.tensors import choose_device
     from facesyn.training.loop import Settings
 
-    if device not in DEVICES:
-        raise UsageError(
-            f"Training runs on no {device!r}.", hint="Use auto or cpu; CUDA_VISIBLE_DEVICES chooses a GPU."
-        )
+    place = choose_device(device)
+    if place.index is not None:
+        raise UsageError("A training takes no number of a device.", hint="Set CUDA_VISIBLE_DEVICES, or leave it out.")
     usual = _DEFAULTS[what]
     settings = Settings(
         steps=steps or usual[0],
         batch_size=batch_size or usual[1],
         learning_rate=usual[2] if learning_rate is None else learning_rate,
+        cooldown=cooldown,
         minutes=minutes,
         start=start,
         threads=threads,
-        device=device,
+        device=place.type,
         seed=seed,
         bf16=bf16,
         validate_every=validate_every,

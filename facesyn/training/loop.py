@@ -31,7 +31,7 @@ class Settings:
 
     `minutes` ends a sitting early with a checkpoint, as an interrupt does; the next one goes on. `start` is the folder
     of another run to begin from: its averaged tensors, wherever name and shape are the same. `batch_size` is each
-    process's. `device` is `cpu`, or `auto` for the accelerator that is here.
+    process's. `device` is `cpu`, or `cuda` or `mps`, of which every process takes its own.
     """
 
     steps: int
