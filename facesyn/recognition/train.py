@@ -1,5 +1,6 @@
-"""Trains a recogniser on a folder of people, by a protocol. Resumable at epochs; the same result on one process or
-many.
+"""Trains a recogniser on a folder of people, by a protocol. Resumable at epochs.
+
+Several processes share every batch; batch statistics are each one's own.
 
 A run folder holds `protocol.json` (what is trained, on what), `checkpoint.pt`, `log.jsonl`, and at the end `model/`
 (safetensors) and `model.onnx`.
@@ -53,7 +54,8 @@ def train_on_people(
     data = FaceBatches(faces, crop, protocol.augmentation, seed)
     facts = {"protocol": protocol.as_dict(), "people": data.people, "images": len(data), "seed": seed, "crop": crop}
     facts["data"] = faces.digest()
-    _claim(folder, json.loads(json.dumps(facts)), accelerator.is_main_process)
+    with accelerator.main_process_first():  # the others find the folder claimed
+        _claim(folder, json.loads(json.dumps(facts)))
     order = EpochOrder(len(data), seed)
     size = max(2, min(protocol.batch_size, len(data)) // accelerator.num_processes)
     loader = DataLoader(data, size, sampler=order, num_workers=workers, drop_last=len(data) > size)
@@ -122,7 +124,7 @@ def _epoch(learner: nn.Module, optimiser: Any, loader: Any, accelerator: Acceler
     return {"loss": round(total / max(count, 1), 5), "images_per_second": round(count / seconds, 1)}
 
 
-def _claim(folder: Path, facts: dict[str, Any], main: bool) -> None:
+def _claim(folder: Path, facts: dict[str, Any]) -> None:
     """Raises RunError where the folder is another run's; writes what this one is."""
     file = folder / "protocol.json"
     if file.is_file():
@@ -134,7 +136,7 @@ def _claim(folder: Path, facts: dict[str, Any], main: bool) -> None:
             )
     elif folder.is_dir() and any(folder.iterdir()):
         raise RunError(f"{folder} is not empty and holds no run.", hint="Choose an empty output folder.")
-    elif main:
+    else:
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(file, (json.dumps(facts, indent=2) + "\n").encode())
 

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,6 +134,19 @@ def test_a_run_that_was_cut_off_ends_as_a_whole_one(people: Path, tmp_path: Path
         train_on_people(faces, tmp_path / "whole", TINY.adapted(margin=0.3), onnx=False)
     with pytest.raises(RunError, match="another people and images and data"):
         train_on_people(faces.subset(range(8)), tmp_path / "whole", TINY, onnx=False)
+
+
+def test_two_processes_share_an_epoch(people: Path, tmp_path: Path) -> None:
+    """Every picture is seen once, by one of them; the classes are the same in both."""
+    options = f"--dataset {people} --backbone mini --epochs 2 --batch-size 8 --fp32 -o {tmp_path / 'run'}"
+    launch = [sys.executable, *"-m torch.distributed.run --standalone --nproc_per_node 2".split()]
+    command = [*launch, "-m", "facesyn", "train", "recogniser", *options.split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in log] == [1, 2]
+    encoder = open_encoder(f"recogniser:{tmp_path / 'run' / 'model'}", {"crop": "facesyn"})
+    assert encoder.embed([drawn_face(0)]).shape == (1, 128)
 
 
 def test_command_trains_and_exports_what_encoders_read(
