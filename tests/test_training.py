@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from diffusers import DDIMScheduler
 from torch import nn
 
-from facesyn.atd import sampling
-from facesyn.atd.style_encoder import Style
-from facesyn.errors import FacesynError, UsageError
+from facesyn.errors import FacesynError, ModelError, UsageError
 from facesyn.evaluation.measures import psnr, ssim_map
 from facesyn.evaluation.transfer import evaluate_transfer, face_boxes
 from facesyn.evaluation.verification import genuine_impostor, threshold_at_fmr
@@ -26,7 +25,7 @@ from facesyn.training.autoencoder import new_autoencoder
 from facesyn.training.captions import attributes_of, caption_of
 from facesyn.training.latents import channel_weights
 from facesyn.training.loop import Losses, Run, Settings
-from facesyn.training.schedule import clean_estimate, new_scheduler, roll_out, velocity_to
+from facesyn.training.schedule import clean_estimate, new_scheduler, predicts_noise
 from facesyn.training.tokenizer import train_tokenizer
 
 
@@ -239,39 +238,24 @@ def test_atd_trains_with_a_judge_of_latents(renders: RenderedFaces, tmp_path: Pa
     train_atd(few, few, vae, tmp_path / "atd", brief, lambda line: None, tmp_path / "judge" / "model")
     lines = [json.loads(line) for line in (tmp_path / "atd" / "log.jsonl").read_text().splitlines()]
     assert {"prediction", "identity", "leakage"} <= set(lines[0]) and "held_out_face_ssim" in lines[-1]
-    onward = replace(brief, start=tmp_path / "atd")
-    train_atd(few, few, vae, tmp_path / "own", onward, lambda line: None, tmp_path / "judge" / "model", own_steps=2)
-    assert "held_out_face_ssim" in (tmp_path / "own" / "log.jsonl").read_text()
     saved = ATDPipeline.from_pretrained(tmp_path / "atd" / "model")
     assert saved.unet.config["in_channels"] == 3 * saved.vae.config["latent_channels"]
 
 
-def test_a_velocity_leads_to_the_truth_from_anywhere() -> None:
-    scheduler = new_scheduler()
-    generator = torch.Generator().manual_seed(0)
-    z_0, noise, elsewhere = torch.randn(3, 4, 2, 8, 8, generator=generator)
-    t = torch.tensor([0, 250, 750, 999])
-    usual = scheduler.add_noise(z_0, noise, t)
-    difference = velocity_to(scheduler, z_0, usual, t) - scheduler.get_velocity(z_0, noise, t)
-    assert float(difference.abs().max()) < 1e-3
-    v = velocity_to(scheduler, z_0, elsewhere, t)
-    assert float((clean_estimate(scheduler, elsewhere, v, t) - z_0).abs().max()) < 1e-4
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_a_right_prediction_leads_to_the_truth(kind: str) -> None:
+    scheduler = DDIMScheduler.from_config({**new_scheduler().config, "prediction_type": kind})
+    z_0, noise = torch.randn(2, 3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([20, 500, 900])
+    z_t = scheduler.add_noise(z_0, noise, t)
+    right = noise if predicts_noise(scheduler) else scheduler.get_velocity(z_0, noise, t)
+    assert torch.allclose(clean_estimate(scheduler, z_t, right, t), z_0, atol=1e-3)
+    assert predicts_noise(scheduler) == (kind == "epsilon")
 
 
-def test_a_roll_out_meets_what_sampling_meets() -> None:
-    scheduler = new_scheduler()
-    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    met: list[tuple[torch.Tensor, int]] = []
-
-    def network(joined: torch.Tensor, t: torch.Tensor, style: Style) -> torch.Tensor:
-        met.append((joined[:, :4], int(t)))
-        return joined[:, :4].tanh()
-
-    style = Style(torch.zeros(2, 1, 1), None)
-    sampling.denoise(network, scheduler, noise, torch.zeros_like(noise), style, style, steps=3)
-    for taken, (z_t, t) in enumerate(met):
-        found, times = roll_out(lambda z, t: z.tanh(), scheduler, noise, 3, taken)
-        assert torch.allclose(found, z_t, atol=1e-5) and times.tolist() == [t, t]
+def test_other_predictions_are_refused() -> None:
+    with pytest.raises(ModelError, match="'sample'"):
+        predicts_noise(DDIMScheduler(prediction_type="sample"))
 
 
 def test_the_identity_judge_prefers_the_target_to_the_reference(tmp_path: Path) -> None:

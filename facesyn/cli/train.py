@@ -94,12 +94,6 @@ def train(
         Path | None,
         typer.Option("--judge", help="Folder of a recogniser that joins the loss: for atd of latents."),
     ] = None,
-    own_steps: Annotated[
-        int,
-        typer.Option(
-            "--own-steps", min=0, help="For atd, after a usual training: learn from its own samples of so many steps."
-        ),
-    ] = 0,
     start: Annotated[
         Path | None,
         typer.Option("--start", help="Run folder to begin from: all tensors of the same name and shape."),
@@ -227,7 +221,7 @@ def train(
     elif what is Trainable.ATD and autoencoder is not None:
         from facesyn.training.atd import train_atd
 
-        train_atd(faces, unseen, autoencoder, output, settings, out.note, judge, own_steps)
+        train_atd(faces, unseen, autoencoder, output, settings, out.note, judge)
     elif what is Trainable.LATENT_RECOGNISER and autoencoder is not None:
         from facesyn.training.latent_recogniser import train_latent_recogniser
 

@@ -18,14 +18,7 @@ from facesyn.rendered import RenderedFaces, StylePairs
 from facesyn.training.latent_recogniser import latent_crop
 from facesyn.training.latents import channel_weights, encode_faces
 from facesyn.training.loop import Losses, Run, Settings
-from facesyn.training.schedule import (
-    clean_estimate,
-    draw_timesteps,
-    new_scheduler,
-    predicts_noise,
-    roll_out,
-    velocity_to,
-)
+from facesyn.training.schedule import clean_estimate, draw_timesteps, new_scheduler, predicts_noise
 from facesyn.training.sheets import write_sheet
 
 
@@ -73,9 +66,7 @@ class TransferLosses:
     """The loss terms of a step on pairs of latents, of whatever size and from wherever.
 
     `latents`: (2, n, c, h, w), [1] of the mirrored pictures; `weights`: (c, 1, 1), of their channels. With a `judge`,
-    the terms also ask for the target's identity in the estimate of z_0, and turn away from the reference's. With
-    `own_steps`, the model learns from what it makes itself in sampling with so many steps and no guidance, instead of
-    from noise added to the truth: a second training, which begins from the end of the first.
+    the terms also ask for the target's identity in the estimate of z_0, and turn away from the reference's.
     """
 
     networks: ATDNetworks
@@ -86,7 +77,6 @@ class TransferLosses:
     device: torch.device
     weights: torch.Tensor | None = None
     judge: IdentityJudge | None = None
-    own_steps: int = 0
     drops: Drops = Drops()
 
     def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Losses:
@@ -98,19 +88,12 @@ class TransferLosses:
         style_encoder = self.networks.style_encoder
         style = style_encoder.absent(style_encoder(z_ref), no_style)
         noise = torch.randn(z_0.shape, generator=generator).to(self.device)
-
-        def predict(z_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            joined = sampling.join(z_t, z_id, style)
-            unet = self.networks.unet
-            return unet(joined, t, encoder_hidden_states=style.tokens, class_labels=style.vector).sample
-
-        if self.own_steps:
-            z_t, t = roll_out(predict, self.scheduler, noise, self.own_steps, int(rng.integers(self.own_steps)))
-        else:
-            t = draw_timesteps(self.batch_size, generator).to(self.device)
-            z_t = self.scheduler.add_noise(z_0, noise, t)
-        prediction = predict(z_t, t).float()
-        wanted = noise if predicts_noise(self.scheduler) else velocity_to(self.scheduler, z_0, z_t, t)
+        t = draw_timesteps(self.batch_size, generator).to(self.device)
+        z_t = self.scheduler.add_noise(z_0, noise, t)
+        joined = sampling.join(z_t, z_id, style)
+        unet = self.networks.unet
+        prediction = unet(joined, t, encoder_hidden_states=style.tokens, class_labels=style.vector).sample.float()
+        wanted = noise if predicts_noise(self.scheduler) else self.scheduler.get_velocity(z_0, noise, t)
         error = (prediction - wanted).square()
         terms = {"prediction": (error if self.weights is None else self.weights * error).mean()}
         if self.judge is not None:
@@ -160,13 +143,12 @@ def train_atd(
     settings: Settings,
     report: Callable[[str], None],
     judge_folder: Path | None = None,
-    own_steps: int = 0,
     drops: Drops = Drops(),
 ) -> bool:
     """Train in `folder`; the averaged model is saved as `folder/model` (ATD folder format) at every validation.
 
-    `judge_folder` holds a recogniser of the autoencoder's latents (`facesyn.training.latent_recogniser`); for it and
-    for `own_steps` see `TransferLosses`.
+    `judge_folder` holds a recogniser of the autoencoder's latents (`facesyn.training.latent_recogniser`), for the terms
+    of identity in `TransferLosses`.
     """
     vae = (
         AutoencoderKL.from_pretrained(vae_folder, local_files_only=True, use_safetensors=True)
@@ -188,7 +170,6 @@ def train_atd(
         run.device,
         weights.to(run.device),
         None if judge_folder is None else IdentityJudge(judge_folder, run.device),
-        own_steps,
         drops,
     )
 
@@ -203,12 +184,7 @@ def train_atd(
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
             output = torch.cat(
                 [
-                    pipeline(
-                        source[i : i + 16],
-                        reference[i : i + 16],
-                        [int(p) for p in picks[i : i + 16]],
-                        steps=own_steps or 10,
-                    )
+                    pipeline(source[i : i + 16], reference[i : i + 16], [int(p) for p in picks[i : i + 16]])
                     for i in range(0, len(picks), 16)
                 ]
             )

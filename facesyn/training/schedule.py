@@ -1,6 +1,4 @@
-"""The noise schedule both diffusion models learn and sample with, and what sampling itself meets on it."""
-
-from collections.abc import Callable
+"""The noise schedule both diffusion models learn and sample with."""
 
 import torch
 from diffusers import DDIMScheduler
@@ -50,33 +48,3 @@ def clean_estimate(
     if predicts_noise(scheduler):
         return (z_t - (1 - share).sqrt() * prediction) / share.sqrt()
     return share.sqrt() * z_t - (1 - share).sqrt() * prediction
-
-
-def velocity_to(scheduler: DDIMScheduler, z_0: torch.Tensor, z_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """The v with which `clean_estimate` finds z_0 from any z_t: (√ᾱ·z_t − z_0) / √(1 − ᾱ).
-
-    For z_t made of z_0 and noise it is the usual target, √ᾱ·ε − √(1 − ᾱ)·z_0.
-    """
-    share = signal_share(scheduler, t)
-    return (share.sqrt() * z_t - z_0) / (1 - share).sqrt()
-
-
-@torch.no_grad()
-def roll_out(
-    predict: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    scheduler: DDIMScheduler,
-    noise: torch.Tensor,
-    steps: int,
-    taken: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """z_t and t (b,) as sampling in `steps` steps from `noise` meets them after `taken` of these; no gradient.
-
-    In a few steps a model meets its own mistakes, which noise added to z_0 never shows it (Ning et al. 2023, exposure
-    bias). `predict` takes z_t and t and gives v.
-    """
-    scheduler.set_timesteps(steps)
-    z_t = noise
-    times = scheduler.timesteps.to(noise.device)
-    for t in times[:taken]:
-        z_t = scheduler.step(predict(z_t, t.expand(len(z_t))).float(), int(t), z_t).prev_sample
-    return z_t, times[taken].expand(len(z_t))
