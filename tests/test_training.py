@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler
+from diffusers import AutoencoderKL, DDIMScheduler
 from torch import nn
 
 from facesyn.errors import FacesynError, ModelError, UsageError
@@ -25,6 +25,7 @@ from facesyn.training.autoencoder import new_autoencoder
 from facesyn.training.captions import attributes_of, caption_of
 from facesyn.training.latents import channel_weights
 from facesyn.training.loop import Losses, Run, Settings
+from facesyn.training.release import release_model
 from facesyn.training.schedule import clean_estimate, new_scheduler, predicts_noise
 from facesyn.training.tokenizer import train_tokenizer
 
@@ -332,3 +333,21 @@ def test_renders_that_share_no_style_are_refused() -> None:
     nobody: Any = None  # refused before anything is asked
     with pytest.raises(UsageError, match="same style"):
         evaluate_transfer(nobody, nobody, nobody, nobody, faces, count=2)
+
+
+def test_a_released_model_is_half_as_large_and_says_nothing_of_its_maker(tmp_path: Path) -> None:
+    vae = new_autoencoder(32)
+    vae.register_to_config(_name_or_path="/home/somebody/runs/vae")
+    vae.save_pretrained(tmp_path / "run")
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "old.json").write_text("{}")
+    release_model(tmp_path / "run", tmp_path / "bundle")
+    assert sorted(path.name for path in (tmp_path / "bundle").iterdir()) == [
+        "config.json",
+        "diffusion_pytorch_model.safetensors",
+    ]
+    assert "somebody" in (tmp_path / "run" / "config.json").read_text()
+    assert "somebody" not in (tmp_path / "bundle" / "config.json").read_text()
+    released = AutoencoderKL.from_pretrained(tmp_path / "bundle", torch_dtype=torch.float16)
+    for name, value in vae.state_dict().items():
+        assert torch.equal(released.state_dict()[name], value.half())

@@ -56,6 +56,11 @@ def release_model(model: Path, folder: Path) -> None:
                 for name, tensor in load_file(file).items()
             }
             save_file(weights, target, metadata={"format": "pt"})
+        elif file.name == "config.json":  # says where its maker kept it
+            target.parent.mkdir(parents=True, exist_ok=True)
+            config = json.loads(file.read_text(encoding="utf-8"))
+            config.pop("_name_or_path", None)
+            _write(target, json.dumps(config, indent=2, sort_keys=True) + "\n")
         elif file.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
