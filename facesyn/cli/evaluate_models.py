@@ -166,7 +166,7 @@ def _print(report: dict[str, Any]) -> None:
         ),
     ]
     if "memorised" in ufg:
-        rows.append(("nearer to a training picture than 99 % of unseen are", interval(ufg["memorised"]["above"])))
+        rows.append(("nearer to training than an unseen face: chance (0.5 is none)", f"{ufg['memorised']['auc']:.3f}"))
     out.table(("generator", "value"), rows)
     out.table(
         ("transfer against the truth", "SSIM", "difference /255", "face SSIM", "face difference /255"),

@@ -169,3 +169,6 @@ def test_models_are_measured_in_one_command(facesyn: Any, shared: Path, tmp_path
     assert report["generator"]["frechet"]["encoder"]["generated"] > report["generator"]["frechet"]["encoder"]["renders"]
     assert set(report["transfer"]["pictures"]) == {"model", "style off", "copied reference"}
     assert report["transfer"]["pictures"]["copied reference"]["ssim"]["value"] > 0.5
+    told = facesyn("evaluate", "models", "--data", val, *models, "--faces", 64, "--pairs", 2, "--training", val)
+    assert told.exit_code == 0, told.output
+    assert "nearer to training" in told.stdout and "nearest training" in told.stdout
