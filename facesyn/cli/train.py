@@ -121,7 +121,7 @@ def train(
     """Train a model on rendered faces; run the same command again to go on where it stopped.
 
     A recogniser can also be trained on any folder of known people, with --dataset, by one of the field's protocols;
-    and ATD with --base, from Stable Diffusion. `accelerate launch -m facesyn train …` shares the work among processes.
+    and ATD with --base, from Stable Diffusion. `torchrun --nproc-per-node 4 -m facesyn train …` shares the work.
 
     Example: facesyn train autoencoder --data renders --held-out val -o runs/autoencoder
     """
@@ -196,7 +196,9 @@ def train(
         _check(crop, CROPS, "crop")
         known = read_training_faces(dataset, chosen.source_repeats)
         dtype = "bf16" if bf16 else "fp32"
-        train_on_people(known, output, chosen, seed=seed, crop=crop, dtype=dtype, report=out.note)
+        train_on_people(
+            known, output, chosen, seed=seed, crop=crop, dtype=dtype, cpu=place.type == "cpu", report=out.note
+        )
         return
     if data is None or held_out is None:
         raise UsageError(f"Training {what} needs --data and --held-out.", hint="Both are folders of rendered faces.")

@@ -39,6 +39,7 @@ def train_on_people(
     seed: int = 0,
     crop: str = "facesyn",
     dtype: str = "fp32",
+    cpu: bool = False,
     workers: int = 0,
     stop_after: int | None = None,
     onnx: bool = True,
@@ -49,7 +50,7 @@ def train_on_people(
     Raises RunError where `folder` holds a run of other faces or another protocol, FacesynError for a loss that is not
     finite.
     """
-    accelerator = Accelerator(mixed_precision=MIXED[dtype], cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(mixed_precision=MIXED[dtype], cpu=cpu or not torch.cuda.is_available())
     set_seed(seed)
     data = FaceBatches(faces, crop, protocol.augmentation, seed)
     facts = {"protocol": protocol.as_dict(), "people": data.people, "images": len(data), "seed": seed, "crop": crop}

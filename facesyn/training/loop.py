@@ -2,7 +2,7 @@
 
 A run folder holds `checkpoint.pt` (everything needed to go on), `log.jsonl` (one line per report) and whatever the
 validation writes. Every step draws its randomness from (seed, step), so a resumed run sees the same batches. Under
-`accelerate launch` every process draws batches of its own, and gradients are averaged.
+`torchrun` every process draws batches of its own, and gradients are averaged.
 """
 
 import copy
@@ -13,16 +13,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 
 from facesyn.errors import FacesynError, UsageError
 
 Losses = Mapping[str, torch.Tensor]
+
+PATIENCE = timedelta(hours=12)
+"""How long processes wait for the first one, which encodes all latents and validates alone."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,9 @@ class Run:
         torch.set_num_threads(settings.threads)
         if settings.start is not None:
             _begin_from(settings.start, module)
-        self.accelerator = Accelerator(cpu=settings.device == "cpu")
+        self.accelerator = Accelerator(
+            cpu=settings.device == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)]
+        )
         self.device = self.accelerator.device
         module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions share two threads better
         self.average = copy.deepcopy(module).requires_grad_(False).eval()

@@ -43,7 +43,6 @@ def begin(base: Path, layout: bool) -> ATDPipeline:
 
     Raises ModelError where `base` is not of that shape.
     """
-
     here: dict[str, Any] = {"pretrained_model_name_or_path": base, "local_files_only": True}
     weights = here | {"use_safetensors": True}
     try:
@@ -158,7 +157,7 @@ def train_full_size(
     report: Callable[[str], None],
     judge_folder: Path | None = None,
 ) -> bool:
-    """Train in `folder`, on several processes under `accelerate launch`; `folder/model` is saved at every validation.
+    """Train in `folder`, in several processes under `torchrun`; `folder/model` is saved at every validation.
 
     Every `HELD_OUT`-th person is left out, and shown in the sheets: source, reference, output, and the true picture.
     Raises ModelError for an unsuitable `base`, UsageError where `faces` has fewer than two people or no pairs.

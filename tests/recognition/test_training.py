@@ -137,7 +137,7 @@ def test_a_run_that_was_cut_off_ends_as_a_whole_one(people: Path, tmp_path: Path
 
 
 def test_two_processes_share_an_epoch(people: Path, tmp_path: Path) -> None:
-    """Every picture is seen once, by one of them; the classes are the same in both."""
+    """They begin in the same new folder, and one of them writes what both learned."""
     options = f"--dataset {people} --backbone mini --epochs 2 --batch-size 8 --fp32 -o {tmp_path / 'run'}"
     launch = [sys.executable, *"-m torch.distributed.run --standalone --nproc_per_node 2".split()]
     command = [*launch, "-m", "facesyn", "train", "recogniser", *options.split()]
