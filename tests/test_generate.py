@@ -9,8 +9,10 @@ import pytest
 import tiny
 from PIL import Image
 
+from facesyn.banks import bank_folder, read_bank
 from facesyn.records import FaceRow, PromptRow, format_row, read_rows
 from facesyn.registry import Role, create
+from facesyn.stages.generation import EdgeMaps, starting_point
 from facesyn.testing import drawn_edges
 
 
@@ -169,3 +171,17 @@ def test_rows_round_trip(facesyn: Any, prompts: Path, tmp_path: Path) -> None:
     assert facesyn("generate", prompts, "-o", tmp_path / "faces", "--steps", 1).exit_code == 0
     text = (tmp_path / "faces" / "metadata.jsonl").read_text()
     assert "".join(map(format_row, read_rows(tmp_path / "faces" / "metadata.jsonl", FaceRow))) == text
+
+
+def test_edge_maps_are_of_the_prompt_s_cell_and_change_with_the_attempt() -> None:
+    cell = {"ethnicity": "African", "gender": "male", "age_interval": "30-44"}
+    row = PromptRow(id="a", **cell, prompt="a man", seed=1)
+    bank = read_bank(bank_folder("mini", "edges"))
+    edge_maps = EdgeMaps(bank)
+    drawn = [edge_maps.draw(row, attempt) for attempt in range(8)]
+    assert all({key: each.labels[key] for key in cell} == cell for each in drawn)
+    assert len({each.name for each in drawn}) > 1
+    older = row.model_copy(update={"age_interval": "61-65"})
+    assert {edge_maps.draw(older, attempt).labels["gender"] for attempt in range(8)} == {"male"}
+    assert starting_point(row, edge_maps) == {"face_seed": row.seed, "edge_map": drawn[0].name}
+    assert starting_point(row, edge_maps, 3)["face_seed"] != row.seed

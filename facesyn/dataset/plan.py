@@ -13,7 +13,7 @@ from facesyn.dataset.recipe import LongTail, Recipe
 from facesyn.demographics import Cell
 from facesyn.records import PromptRow, Row, Seed
 from facesyn.seeds import derive_seed
-from facesyn.stages.generation import draw_edge_map
+from facesyn.stages.generation import EdgeMaps, starting_point
 from facesyn.stages.transfers import draw_references
 from facesyn.strata import stratify
 
@@ -97,6 +97,7 @@ def make_plan(
 ) -> list[PlanRow]:
     """One row per prompt. Raises UsageError for strata or quotas that the references do not have."""
     counts = image_counts(recipe)
+    edge_maps = EdgeMaps(edges)
     strata = stratify(references, recipe.transfer.strata, recipe.transfer.quotas)
     return [
         PlanRow(
@@ -105,8 +106,7 @@ def make_plan(
             ethnicity=prompts[number].ethnicity,
             gender=prompts[number].gender,
             age_interval=prompts[number].age_interval,
-            edge_map=draw_edge_map(prompts[number], edges).name,
-            face_seed=prompts[number].seed,
+            **starting_point(prompts[number], edge_maps),
             references=[
                 picture.name
                 for picture in draw_references(

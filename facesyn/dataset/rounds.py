@@ -4,7 +4,7 @@ Uniqueness depends on who was accepted before, so it is decided in one process a
 where does not matter. A round's file is written once and whole; whoever is killed in between makes again what no file
 tells of.
 
-rounds/00.jsonl           every candidate of attempt 0: seed, figures, and the gates that refused it
+rounds/00.jsonl           every candidate of attempt 0: seed, edge map, figures, and the gates that refused it
 rounds/103.jsonl          the same of attempt 3 of the first extension
 candidates/00-00003/      the faces and embeddings of attempt 0 in shard 3, kept until the dataset is finished
 """
@@ -27,7 +27,6 @@ from facesyn.identity.uniqueness import UniquenessIndex
 from facesyn.marking import Made
 from facesyn.protocols import FaceEncoder
 from facesyn.records import Row, Seed, format_row, read_rows, write_rows
-from facesyn.seeds import derive_seed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -46,17 +45,13 @@ class Candidate(Row):
     shard: int
     attempt: int
     face_seed: Seed
+    edge_map: str
     sha256: str
     """Of the picture's file."""
     gates: dict[str, float]
     rejected_by: list[str]
     nearest: str = ""
     """The accepted person it resembles most."""
-
-
-def attempt_seed(row: PlanRow, attempt: int) -> int:
-    """The noise of a source's attempt; that of attempt 0 is the prompt's own seed, as without gates."""
-    return row.face_seed if attempt == 0 else derive_seed(row.face_seed, "generate", row.id, attempt)
 
 
 def round_file(folder: RunFolder, segment: int, attempt: int) -> Path:
@@ -153,7 +148,10 @@ def publish_candidates(
     embeddings: np.ndarray | None,
     model: str | None = None,
 ) -> None:
-    """Write the candidates of a shard; the folder appears whole or not at all. `model`: SHA-256 of the generator's."""
+    """Write the candidates of a shard; the folder appears whole or not at all.
+
+    `rows` are as attempted; `model`: SHA-256 of the generator's.
+    """
     from facesyn.imaging import encode_png
 
     target = folder.candidates(attempt, shard)
@@ -162,7 +160,7 @@ def publish_candidates(
     work.mkdir(parents=True)
     records = []
     for row in rows:
-        made = Made(row.id, attempt_seed(row, attempt), model)
+        made = Made(row.id, row.face_seed, model)
         data = encode_png(pictures[row.id].convert("RGB"), made=made)
         (work / f"{row.id}.png").write_bytes(data)
         records.append(
@@ -170,7 +168,8 @@ def publish_candidates(
                 id=row.id,
                 shard=shard,
                 attempt=attempt,
-                face_seed=attempt_seed(row, attempt),
+                face_seed=row.face_seed,
+                edge_map=row.edge_map,
                 sha256=hashlib.sha256(data).hexdigest(),
                 gates=figures(verdicts[row.id]),
                 rejected_by=rejected_by(verdicts[row.id]),

@@ -17,7 +17,7 @@ from facesyn.banks import BankPicture, bank_folder, read_bank
 from facesyn.dataset.aligned import Aligner
 from facesyn.dataset.plan import PlanRow, Segment, batches, segments
 from facesyn.dataset.recipe import Recipe, parse_recipe
-from facesyn.dataset.rounds import Candidate, accepted, attempt_seed, publish_candidates, round_files
+from facesyn.dataset.rounds import Candidate, accepted, publish_candidates, round_files
 from facesyn.dataset.run_folder import ALIGNED_ROWS, IMAGE_ROWS, REJECTED_ROWS, SOURCE_ROWS, RunFolder
 from facesyn.errors import BackendError
 from facesyn.gates.keeper import Keeper, figures, rejected_by
@@ -26,6 +26,7 @@ from facesyn.identity.similarity import Similarities, similarities
 from facesyn.labelled import CELL
 from facesyn.marking import Made, model_of
 from facesyn.records import PictureRow, PromptRow, Row, RowFile, Seed, format_row, read_rows
+from facesyn.stages.generation import EdgeMaps, starting_point
 from facesyn.stages.transfers import image_name, transfer_seed
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ class _Bench:
         self.aligner = Aligner(recipe.output.landmarker) if recipe.output.aligned else None
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)
-        self.edges = _by_name(read_bank(bank_folder(recipe.generate.edges, "edges")))
+        edges = read_bank(bank_folder(recipe.generate.edges, "edges"))
+        self.edges, self.edge_maps = _by_name(edges), EdgeMaps(edges)
         self.references = _by_name(read_bank(bank_folder(recipe.transfer.references, "references")))
         # Of files that grow with the dataset, only what a shard needs is held.
         self.plan, self.segments = RowFile(self.folder.plan, PlanRow), segments(recipe)
@@ -175,7 +177,8 @@ class _Bench:
         segment, rows = self._take_up(shard)
         before = self._accepted(round_files(self.folder, segment.number)[:attempt])
         rows = [row for row in rows if row.id not in before]
-        pictures = self._generate(rows, [attempt_seed(row, attempt) for row in rows])
+        rows = [row.model_copy(update=starting_point(self.prompts[row.id], self.edge_maps, attempt)) for row in rows]
+        pictures = self._generate(rows)
         verdicts: dict[str, list[Verdict]] = {}
         embeddings: list[np.ndarray] = []
         for batch in batches(len(rows), self.recipe.batch_size):
@@ -200,12 +203,12 @@ class _Bench:
             file = self.folder.candidates(candidate.attempt, shard) / f"{row.id}.png"
             (self.folder.work(shard) / f"sources/{row.id}.png").write_bytes(file.read_bytes())
             made[row.id] = load_image(file)
-            found = {"face_seed": candidate.face_seed, "attempt": candidate.attempt, "gates": candidate.gates}
+            found = candidate.model_dump(include={"face_seed", "edge_map", "attempt", "gates"})
             records.append(self._source_row(row).model_copy(update=found))
         (self.folder.work(shard) / SOURCE_ROWS).write_bytes("".join(map(format_row, records)).encode())
         return made
 
-    def _generate(self, rows: Sequence[PlanRow], seeds: Sequence[int]) -> dict[str, "Image"]:
+    def _generate(self, rows: Sequence[PlanRow]) -> dict[str, "Image"]:
         from facesyn.imaging import load_edge_map
 
         made: dict[str, Image] = {}
@@ -213,14 +216,14 @@ class _Bench:
             faces = self.generator.generate(
                 [self.prompts[row.id] for row in rows[batch]],
                 [load_edge_map(self.edges[row.edge_map].path) for row in rows[batch]],
-                seeds[batch],
+                [row.face_seed for row in rows[batch]],
             )
             _expect(len(rows[batch]), faces, "generator")
             made |= {row.id: face for row, face in zip(rows[batch], faces, strict=True)}
         return made
 
     def _make_sources(self, rows: Sequence[PlanRow], shard: int) -> dict[str, "Image"]:
-        made = self._generate(rows, [row.face_seed for row in rows])
+        made = self._generate(rows)
         for row in rows:
             origin = Made(row.id, row.face_seed, model_of(self.generator.facts()))
             self._save(made[row.id], shard, f"sources/{row.id}.png", origin)

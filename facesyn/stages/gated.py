@@ -25,6 +25,7 @@ from facesyn.protocols import AttributeTransfer, FaceEncoder, FaceGenerator
 from facesyn.records import FaceRow, PictureType, TransferRow, format_row, parse_rows
 from facesyn.seeds import derive_seed
 from facesyn.stages.folder import StageFolder
+from facesyn.stages.generation import EdgeMaps, starting_point
 from facesyn.stages.transfers import Pairing
 
 REJECTED = "rejected.jsonl"
@@ -65,14 +66,18 @@ def generate_gated(
 
     Uniqueness is decided in order within a round, against all faces of the folder and the keeper's known people.
     """
-    used = {row.edge_map for row in rows}
-    maps = {picture.name: load_edge_map(picture.path) for picture in bank if picture.name in used}
+    edge_maps, paths = EdgeMaps(bank), {picture.name: picture.path for picture in bank}
+    opened = lru_cache(maxsize=1024)(load_edge_map)
     rejections = Rejections(folder.folder, FaceRow)
     index = _index_of(folder, encoder, keeper)
 
     def attempt_all(batch: Sequence[FaceRow]) -> list[bool]:
-        seeded = [_attempted(row, rejections.attempts[row.file_name]) for row in batch]
-        edges = [maps[row.edge_map] for row in seeded]
+        seeded = [
+            row.model_copy(update={"attempt": attempt} | starting_point(row, edge_maps, attempt))
+            for row in batch
+            for attempt in [rejections.attempts[row.file_name]]
+        ]
+        edges = [opened(paths[row.edge_map]) for row in seeded]
         pictures = generator.generate(seeded, edges, [row.face_seed for row in seeded])
         asked = [{key: str(getattr(row, key)) for key in CELL} for row in seeded]
         embeddings = encoder.embed(pictures) if encoder is not None and index is not None else None
@@ -159,13 +164,6 @@ def _rounds(
         left = [row for row in left if row.file_name in names]
     advance(len(left))
     return left
-
-
-def _attempted(row: FaceRow, attempt: int) -> FaceRow:
-    if attempt == 0:
-        return row
-    seed = derive_seed(row.seed, "generate", row.id, attempt)
-    return row.model_copy(update={"attempt": attempt, "face_seed": seed})
 
 
 def _transfer_attempt(row: TransferRow, attempt: int) -> int:

@@ -1,10 +1,13 @@
 """Prompts to frontal faces: which edge map each gets, and the loop that makes them. Names no backend."""
 
 import random
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from facesyn.banks import BankPicture, choose
 from facesyn.imaging import load_edge_map
+from facesyn.labelled import CELL
 from facesyn.out import Advance
 from facesyn.protocols import FaceGenerator
 from facesyn.records import FaceRow, PromptRow
@@ -12,20 +15,45 @@ from facesyn.seeds import derive_seed
 from facesyn.stages.folder import StageFolder
 
 
-def draw_edge_map(prompt: PromptRow, bank: Sequence[BankPicture]) -> BankPicture:
-    """The edge map of one prompt: drawn by its seed and id, of a person of its gender where the bank says so."""
-    return choose(bank, 1, prompt.gender, random.Random(derive_seed(prompt.seed, "edges", prompt.id)))[0]
+class EdgeMaps:
+    """A bank of edge maps, to draw from by the cell of a person."""
+
+    def __init__(self, bank: Sequence[BankPicture]):
+        self._bank = bank
+        self._of_cell: dict[tuple[Any, ...], list[BankPicture]] = defaultdict(list)
+        for picture in bank:
+            self._of_cell[tuple(picture.labels.get(key) for key in CELL)].append(picture)
+
+    def draw(self, prompt: PromptRow, attempt: int = 0) -> BankPicture:
+        """The edge map of a prompt's attempt, drawn by seed, id and attempt.
+
+        It is of a person of the prompt's cell where the bank has such, else of its gender: edges that contradict a
+        prompt cost ethnicity and age.
+        """
+        rng = random.Random(derive_seed(prompt.seed, "edges", prompt.id, attempt))
+        own = self._of_cell.get(tuple(getattr(prompt, key) for key in CELL))
+        return choose(own or self._bank, 1, prompt.gender, rng)[0]
+
+
+def starting_point(prompt: PromptRow, edge_maps: EdgeMaps, attempt: int = 0) -> dict[str, Any]:
+    """What a face is made from, as fields of its row: the noise of its `face_seed`, and an edge map.
+
+    The first attempt's noise is the prompt's own. Later ones have other noise and another edge map, which says most
+    about who it becomes.
+    """
+    seed = prompt.seed if attempt == 0 else derive_seed(prompt.seed, "generate", prompt.id, attempt)
+    return {"face_seed": seed, "edge_map": edge_maps.draw(prompt, attempt).name}
 
 
 def plan_faces(prompts: Sequence[PromptRow], bank: Sequence[BankPicture], facts: Mapping[str, object]) -> list[FaceRow]:
     """The row of every face to be made; `facts` are the generator's."""
+    edge_maps = EdgeMaps(bank)
     return [
         FaceRow.model_validate(
             {
                 **prompt.model_dump(),
                 "file_name": f"{prompt.id}.png",
-                "edge_map": draw_edge_map(prompt, bank).name,
-                "face_seed": prompt.seed,
+                **starting_point(prompt, edge_maps),
                 "generator": dict(facts),
             }
         )

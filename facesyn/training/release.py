@@ -28,7 +28,7 @@ SETTINGS = {
     "ufg": {"steps": 12, "guidance_scale": 2.5},
     "atd": {"steps": 2, "identity_scale": 2.0, "style_scale": 1.0},  # more steps were measured to lose identity
 }
-EDGES_PER_CELL, REFERENCES = 3, 120
+EDGES_PER_CELL, REFERENCES = 24, 120
 
 
 def release(runs: Path, renders: Path, bundle: Path) -> None:
