@@ -94,6 +94,10 @@ def train(
         Path | None,
         typer.Option("--judge", help="Folder of a recogniser that joins the loss: for atd of latents."),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option("--teacher", help="For latent-recogniser: a face encoder to learn from, as in --encoder."),
+    ] = None,
     start: Annotated[
         Path | None,
         typer.Option("--start", help="Run folder to begin from: all tensors of the same name and shape."),
@@ -225,9 +229,11 @@ def train(
 
         train_atd(faces, unseen, autoencoder, output, settings, out.note, judge)
     elif what is Trainable.LATENT_RECOGNISER and autoencoder is not None:
+        from facesyn.identity.encoders import open_encoder
         from facesyn.training.latent_recogniser import train_latent_recogniser
 
-        train_latent_recogniser(faces, unseen, autoencoder, output, settings, out.note)
+        seer = None if teacher is None else open_encoder(teacher, {"device": device})
+        train_latent_recogniser(faces, unseen, autoencoder, output, settings, out.note, seer)
     elif what in (Trainable.RECOGNISER, Trainable.JUDGE):
         from facesyn.training.recogniser import new_judge, train_recogniser
 

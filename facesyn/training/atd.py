@@ -15,11 +15,14 @@ from facesyn.atd import ATDPipeline, StyleEncoder, sampling
 from facesyn.evaluation.transfer import compare_pictures
 from facesyn.identity.networks import Recogniser
 from facesyn.rendered import RenderedFaces, StylePairs
-from facesyn.training.latent_recogniser import latent_crop
+from facesyn.training.latent_recogniser import disturbed, latent_crop
 from facesyn.training.latents import channel_weights, encode_faces
 from facesyn.training.loop import Losses, Run, Settings
 from facesyn.training.schedule import clean_estimate, draw_timesteps, new_scheduler, predicts_noise
 from facesyn.training.sheets import write_sheet
+
+EARLINESS = 2.0
+"""Timesteps learned are p(t) ∝ t^EARLINESS: of a few steps sampled, the first says nearly all of who it is and how."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class IdentityJudge:
     """Identity as a loss: near the true picture of the same person, not near the reference's person.
 
     The weight does not fall with noise: source and reference tell nearly all of z_0, so the estimate is close at any t.
+    The estimate is judged under noise of its own, of up to `NOISE`: what only the exact weights of this one judge
+    would take for a likeness does not outlast that.
     """
 
     LIKENESS, LEAKAGE, MARGIN = 0.4, 0.15, 0.2
@@ -51,10 +56,13 @@ class IdentityJudge:
         recogniser = Recogniser.from_pretrained(folder, local_files_only=True)
         self.recogniser = recogniser.eval().requires_grad_(False).to(device)
 
-    def __call__(self, estimate: torch.Tensor, target: torch.Tensor, reference: torch.Tensor) -> Losses:
+    def __call__(
+        self, estimate: torch.Tensor, target: torch.Tensor, reference: torch.Tensor, generator: torch.Generator
+    ) -> Losses:
         """Latents (b, c, h, w), of which only `estimate` gets gradients."""
         made, wanted, shown = (
-            F.normalize(self.recogniser(latent_crop(latents)).float()) for latents in (estimate, target, reference)
+            F.normalize(self.recogniser(latent_crop(latents)).float())
+            for latents in (disturbed(estimate, generator), target, reference)
         )
         to_target, to_reference, truly = ((a * b).sum(1) for a, b in ((made, wanted), (made, shown), (wanted, shown)))
         leaked = F.relu(to_reference - truly.clamp_min(self.MARGIN))  # no further than the true picture is
@@ -88,7 +96,7 @@ class TransferLosses:
         style_encoder = self.networks.style_encoder
         style = style_encoder.absent(style_encoder(z_ref), no_style)
         noise = torch.randn(z_0.shape, generator=generator).to(self.device)
-        t = draw_timesteps(self.batch_size, generator).to(self.device)
+        t = draw_timesteps(self.batch_size, generator, EARLINESS).to(self.device)
         z_t = self.scheduler.add_noise(z_0, noise, t)
         joined = sampling.join(z_t, z_id, style)
         unet = self.networks.unet
@@ -99,7 +107,7 @@ class TransferLosses:
         if self.judge is not None:
             whole = ~(no_style | no_identity)
             estimate = clean_estimate(self.scheduler, z_t, prediction, t)
-            return {**terms, **self.judge(estimate[whole], z_0[whole], z_ref[whole])}
+            return {**terms, **self.judge(estimate[whole], z_0[whole], z_ref[whole], generator)}
         return terms
 
     def _drawn(self, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:

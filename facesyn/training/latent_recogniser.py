@@ -1,4 +1,8 @@
-"""Training of a recogniser that looks at latents: the identity judge inside ATD's loss, and nowhere else."""
+"""Training of a recogniser that looks at latents: the identity judge inside ATD's loss, and nowhere else.
+
+It learns from identities, or better from a teacher that sees pictures: then what a transfer made of somebody teaches it
+too, for which there is no true identity to name, only what the teacher sees.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -6,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 
 from facesyn.identity.networks import Recogniser
+from facesyn.protocols import FaceEncoder
 from facesyn.rendered import RenderedFaces
 from facesyn.training.latents import encode_faces
 from facesyn.training.loop import Losses, Run, Settings
@@ -24,6 +30,12 @@ def latent_crop(latents: torch.Tensor) -> torch.Tensor:
     return latents[..., margin:-margin, margin:-margin]
 
 
+def disturbed(latents: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Latents (b, c, h, w) under noise of a standard deviation drawn from [0, NOISE] for each."""
+    spread = NOISE * torch.rand(len(latents), 1, 1, 1, generator=generator)
+    return latents + (spread * torch.randn(latents.shape, generator=generator)).to(latents)
+
+
 def train_latent_recogniser(
     faces: RenderedFaces,
     held_out: RenderedFaces,
@@ -31,24 +43,38 @@ def train_latent_recogniser(
     folder: Path,
     settings: Settings,
     report: Callable[[str], None],
+    teacher: FaceEncoder | None = None,
 ) -> bool:
-    """Contrast identities in latents of the autoencoder; saved as `folder/model` at validations."""
+    """Contrast identities in latents of the autoencoder; saved as `folder/model` at validations.
+
+    With a `teacher`, who a picture's latents show is what it finds in the picture.
+    """
     latents = encode_faces(vae_folder, faces, folder / "latents.npz", report)
     unseen = encode_faces(vae_folder, held_out, folder / "held_out.npz", report)
     batches = IdentityBatches(faces, settings.batch_size)
+    taught = None if teacher is None else _embeddings(teacher, faces, report)
     side = latent_crop(latents[0, :1]).shape[-1]
     model = Recogniser(
-        size=side, channels=latents.shape[2], stem_stride=1, widths=(96, 192), blocks=(2, 2), reduced=64, dim=128
+        size=side,
+        channels=latents.shape[2],
+        stem_stride=1,
+        widths=(96, 192),
+        blocks=(2, 2),
+        reduced=64,
+        dim=128 if taught is None else taught.shape[1],
     )
     run = Run(folder, model, settings)
 
     def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
-        indices, identities = batches.draw(rng)
+        if taught is None:
+            indices, identities = batches.draw(rng)
+        else:
+            indices = rng.integers(0, len(faces), settings.batch_size)
         flip = torch.from_numpy(rng.integers(0, len(latents), len(indices)))
         clean = latent_crop(latents[flip, torch.from_numpy(indices)].float())
-        spread = NOISE * torch.rand(len(clean), 1, 1, 1, generator=generator)
-        noisy = clean + spread * torch.randn(clean.shape, generator=generator)
-        embeddings = F.normalize(model(noisy.to(run.device)).float())
+        embeddings = F.normalize(model(disturbed(clean.to(run.device), generator)).float())
+        if taught is not None:
+            return {"teacher": (1 - (embeddings * taught[indices].to(run.device)).sum(1)).mean()}
         with torch.autocast(run.device.type, enabled=False):
             return {"contrast": contrast(embeddings, identities.to(run.device))}
 
@@ -62,3 +88,10 @@ def train_latent_recogniser(
         return verification_figures(F.normalize(seen + mirrored).numpy(), held_out)
 
     return run.go(losses, validate, report)
+
+
+def _embeddings(teacher: FaceEncoder, faces: RenderedFaces, report: Callable[[str], None]) -> torch.Tensor:
+    """(n, d), of unit length: what `teacher` finds in every picture."""
+    report(f"asking the teacher about {len(faces)} faces")
+    parts = np.split(faces.images, range(64, len(faces), 64))
+    return torch.from_numpy(np.concatenate([teacher.embed([Image.fromarray(face) for face in part]) for part in parts]))

@@ -20,9 +20,9 @@ def new_scheduler() -> DDIMScheduler:
     )
 
 
-def draw_timesteps(count: int, generator: torch.Generator) -> torch.Tensor:
-    """Timesteps in [0, 1000), denser towards pure noise, where a face's layout is decided: p(t) ∝ t."""
-    return (torch.rand(count, generator=generator).sqrt() * 1000).long().clamp(0, 999)
+def draw_timesteps(count: int, generator: torch.Generator, power: float = 1.0) -> torch.Tensor:
+    """Timesteps in [0, 1000), denser towards pure noise, where a face's layout is decided: p(t) ∝ t^power."""
+    return (torch.rand(count, generator=generator).pow(1 / (power + 1)) * 1000).long().clamp(0, 999)
 
 
 def signal_share(scheduler: DDIMScheduler, t: torch.Tensor) -> torch.Tensor:
