@@ -1,8 +1,10 @@
 """`facesyn train`: the models, from rendered faces. Resumable; a sitting may be ended by `--minutes`."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +12,7 @@ from facesyn.cli.options import Device
 
 if TYPE_CHECKING:
     from facesyn.rendered import RenderedFaces
+    from facesyn.training.loop import Settings
 
 
 class Trainable(StrEnum):
@@ -38,6 +41,7 @@ _DEFAULTS = {  # steps, batch size, learning rate
     Trainable.CLASSIFIER: (4000, 64, 1e-3),
 }
 
+_ON_LATENTS = (Trainable.DECODER, Trainable.UFG, Trainable.ATD, Trainable.LATENT_RECOGNISER)
 
 BACKBONES = ("iresnet18", "iresnet34", "iresnet50", "iresnet100", "mobilefacenet", "mini")
 HEADS = ("arcface", "cosface", "adaface")
@@ -132,8 +136,6 @@ def train(
     import torch
 
     from facesyn.errors import UsageError
-    from facesyn.out import out
-    from facesyn.rendered import read_shards
     from facesyn.tensors import choose_device
     from facesyn.training.loop import Settings
 
@@ -154,64 +156,119 @@ def train(
         bf16=bf16,
         validate_every=validate_every,
     )
+    source = _Source(data, identities, styles, min(per_identity, styles), seed, threads)
+    torch.manual_seed(seed)
+    if base is not None:
+        if what is not Trainable.ATD or held_out is not None:
+            raise UsageError("--base is for atd, and without --held-out: some of the people are left out for that.")
+        _train_full_size(base, dataset, source, output, settings, judge)
+    elif dataset is not None:
+        if what is not Trainable.RECOGNISER or data or held_out:
+            raise UsageError("--dataset trains a recogniser, and without --data and --held-out.")
+        changes = {"backbone": backbone, "head": head, "epochs": epochs}
+        changes |= {"batch_size": batch_size, "learning_rate": learning_rate}
+        _train_by_protocol(dataset, protocol or "atd", changes, crop, output, settings)
+    elif data is None or held_out is None:
+        raise UsageError(f"Training {what} needs --data and --held-out.", hint="Both are folders of rendered faces.")
+    elif what in _ON_LATENTS and autoencoder is None:
+        raise UsageError(f"Training {what} needs --autoencoder.", hint="Train one with `facesyn train autoencoder`.")
+    else:
+        _train_on_renders(what, source, held_out, autoencoder, judge, teacher, output, settings)
 
-    def renders(folder: Path, size: int) -> "RenderedFaces":
-        if any(folder.glob("*.tar")):
-            return read_shards(folder)
+
+@dataclass(frozen=True)
+class _Source:
+    """Where rendered faces come from: shards in `folder`, or, where it holds MakeHuman's data, the renderer."""
+
+    folder: Path | None
+    identities: int
+    styles: int
+    per_identity: int
+    seed: int
+    threads: int
+
+    def read(self, size: int) -> "RenderedFaces":
+        """All faces; those not in shards are rendered in pictures of `size` pixels."""
+        from facesyn.out import out
         from facesyn.references.assets import find_assets
         from facesyn.references.photographer import Equipment
         from facesyn.references.plans import Order
         from facesyn.references.stream import render_faces
+        from facesyn.rendered import read_shards
 
-        find_assets(folder)  # a missing file is better told before the workers start
-        order = Order(identities, styles, seed, min(per_identity, styles))
-        with out.progress("render", identities * (1 + min(per_identity, styles))) as advance:
-            return render_faces(Equipment(folder, size), order, threads, advance)
+        assert self.folder is not None
+        if any(self.folder.glob("*.tar")):
+            return read_shards(self.folder)
+        find_assets(self.folder)  # a missing file is better told before the workers start
+        order = Order(self.identities, self.styles, self.seed, self.per_identity)
+        with out.progress("render", self.identities * (1 + self.per_identity)) as advance:
+            return render_faces(Equipment(self.folder, size), order, self.threads, advance)
 
-    if base is not None:
-        from facesyn.labelled import of_rendered
-        from facesyn.training.stable_diffusion import picture_size, read_people, train_full_size
 
-        if what is not Trainable.ATD or held_out is not None:
-            raise UsageError("--base is for atd, and without --held-out: some of the people are left out for that.")
-        if dataset is not None and data is None:
-            people = read_people(dataset)
-        elif data is not None and dataset is None:
-            people = of_rendered(renders(data, picture_size(base)))
-        else:
-            raise UsageError("--base needs one of --dataset and --data.", hint="Give a folder of known people.")
-        torch.manual_seed(seed)
-        train_full_size(base, people, output, settings, out.note, judge)
-        return
-    if dataset is not None:
-        if what is not Trainable.RECOGNISER or data or held_out:
-            raise UsageError("--dataset trains a recogniser, and without --data and --held-out.")
-        from facesyn.recognition.faces import read_training_faces
-        from facesyn.recognition.recipes import protocol as named
-        from facesyn.recognition.train import train_on_people
+def _train_full_size(
+    base: Path, dataset: Path | None, source: _Source, output: Path, settings: "Settings", judge: Path | None
+) -> None:
+    from facesyn.errors import UsageError
+    from facesyn.labelled import of_rendered
+    from facesyn.out import out
+    from facesyn.training.stable_diffusion import picture_size, read_people, train_full_size
 
-        torch.set_num_threads(threads)
-        chosen = named(protocol or "atd").adapted(
-            **{"backbone": backbone, "head": head, "epochs": epochs},
-            **{"batch_size": batch_size, "learning_rate": learning_rate},
-        )
-        _check(backbone, BACKBONES, "backbone")
-        _check(head, HEADS, "head")
-        _check(crop, CROPS, "crop")
-        known = read_training_faces(dataset, chosen.source_repeats)
-        dtype = "bf16" if bf16 else "fp32"
-        train_on_people(
-            known, output, chosen, seed=seed, crop=crop, dtype=dtype, cpu=place.type == "cpu", report=out.note
-        )
-        return
-    if data is None or held_out is None:
-        raise UsageError(f"Training {what} needs --data and --held-out.", hint="Both are folders of rendered faces.")
-    on_latents = (Trainable.DECODER, Trainable.UFG, Trainable.ATD, Trainable.LATENT_RECOGNISER)
-    if what in on_latents and autoencoder is None:
-        raise UsageError(f"Training {what} needs --autoencoder.", hint="Train one with `facesyn train autoencoder`.")
+    if dataset is not None and source.folder is None:
+        people = read_people(dataset)
+    elif source.folder is not None and dataset is None:
+        people = of_rendered(source.read(picture_size(base)))
+    else:
+        raise UsageError("--base needs one of --dataset and --data.", hint="Give a folder of known people.")
+    train_full_size(base, people, output, settings, out.note, judge)
+
+
+def _train_by_protocol(
+    dataset: Path, protocol: str, changes: Mapping[str, Any], crop: str, output: Path, settings: "Settings"
+) -> None:
+    import torch
+
+    from facesyn.out import out
+    from facesyn.recognition.faces import read_training_faces
+    from facesyn.recognition.recipes import protocol as named
+    from facesyn.recognition.train import train_on_people
+
+    torch.set_num_threads(settings.threads)
+    chosen = named(protocol).adapted(**changes)
+    _check(changes["backbone"], BACKBONES, "backbone")
+    _check(changes["head"], HEADS, "head")
+    _check(crop, CROPS, "crop")
+    train_on_people(
+        read_training_faces(dataset, chosen.source_repeats),
+        output,
+        chosen,
+        seed=settings.seed,
+        crop=crop,
+        dtype="bf16" if settings.bf16 else "fp32",
+        cpu=settings.device == "cpu",
+        report=out.note,
+    )
+
+
+def _train_on_renders(
+    what: Trainable,
+    source: _Source,
+    held_out: Path,
+    autoencoder: Path | None,
+    judge: Path | None,
+    teacher: str | None,
+    output: Path,
+    settings: "Settings",
+) -> None:
+    from facesyn.out import out
+    from facesyn.rendered import read_shards
+
+    seer = None
+    if teacher is not None:
+        from facesyn.identity.encoders import open_encoder
+
+        seer = open_encoder(teacher, {"device": settings.device})
     unseen = read_shards(held_out)
-    faces = renders(data, unseen.images.shape[1])
-    torch.manual_seed(seed)
+    faces = source.read(unseen.images.shape[1])
     if what is Trainable.AUTOENCODER:
         from facesyn.training.autoencoder import train_autoencoder
 
@@ -229,10 +286,8 @@ def train(
 
         train_atd(faces, unseen, autoencoder, output, settings, out.note, judge)
     elif what is Trainable.LATENT_RECOGNISER and autoencoder is not None:
-        from facesyn.identity.encoders import open_encoder
         from facesyn.training.latent_recogniser import train_latent_recogniser
 
-        seer = None if teacher is None else open_encoder(teacher, {"device": device})
         train_latent_recogniser(faces, unseen, autoencoder, output, settings, out.note, seer)
     elif what in (Trainable.RECOGNISER, Trainable.JUDGE):
         from facesyn.training.recogniser import new_judge, train_recogniser
