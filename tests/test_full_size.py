@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import tiny
 import torch
+import typer
 from diffusers import UNet2DConditionModel
 from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from facesyn.atd import ATDPipeline, sampling
+from facesyn.cli import app
 from facesyn.errors import ModelError, UsageError
 from facesyn.labelled import LabelledFaces, read_labelled
 from facesyn.training import stable_diffusion
@@ -107,3 +109,14 @@ def test_the_command_wants_one_source_of_people(base: Path, people: Path, tmp_pa
         given = [*options, str(people)] if options else []
         result = facesyn("train", what, "--base", str(base), *given, "-o", str(tmp_path / "run"))
         assert result.exit_code == 2 and "--base" in result.stderr and not (tmp_path / "run").exists()
+
+
+def test_torchrun_takes_no_option_of_a_training_for_its_own() -> None:
+    """It also reads what follows the module's name, and refuses what may be short for one of its options."""
+    from torch.distributed.run import get_args_parser
+
+    theirs = [option for action in get_args_parser()._actions for option in action.option_strings]
+    parameters = typer.main.get_command(app).commands["train"].params  # type: ignore[attr-defined]
+    ours = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert "--begin-from" in ours and "--start-method" in theirs
+    assert not [option for option in ours - {"--help"} if any(their.startswith(option) for their in theirs)]

@@ -104,7 +104,7 @@ def train(
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option("--start", help="Run folder to begin from: all tensors of the same name and shape."),
+        typer.Option("--begin-from", help="Run folder to begin from: all tensors of the same name and shape."),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps in all; ask for more to extend a run.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
