@@ -8,6 +8,7 @@ import pytest
 
 from facesyn.banks import BankPicture, choose
 from facesyn.errors import UsageError
+from facesyn.stages.transfers import redraw_reference
 from facesyn.strata import Quotas, draw, stratify
 
 LIGHTS = ("soft", "hard", "rim")
@@ -83,3 +84,12 @@ def test_without_strata_nothing_changes() -> None:
 def test_what_the_bank_does_not_have_is_named(labels: list[str], quotas: Quotas, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         stratify(BANK, labels, quotas)
+
+
+def test_a_redrawn_reference_is_another_of_the_same_stratum_and_gender() -> None:
+    stratum = next(s for s in stratify(BANK, ["pose"], {}) if s.categories == ("+0",))
+    planned = [picture.name for picture in stratum.pictures if picture.labels["gender"] == "male"][:1]
+    drawn = {redraw_reference(1, "a", 0, attempt, "male", planned, stratum).name for attempt in range(1, 20)}
+    assert len(drawn) > 1 and not drawn & set(planned)
+    males = {picture.name for picture in stratum.pictures if picture.labels["gender"] == "male"}
+    assert drawn <= males

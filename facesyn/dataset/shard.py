@@ -27,7 +27,8 @@ from facesyn.labelled import CELL
 from facesyn.marking import Made, model_of
 from facesyn.records import PictureRow, PromptRow, Row, RowFile, Seed, format_row, read_rows
 from facesyn.stages.generation import EdgeMaps, starting_point
-from facesyn.stages.transfers import image_name, transfer_seed
+from facesyn.stages.transfers import image_name, redraw_reference, transfer_seed
+from facesyn.strata import stratify
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -132,7 +133,10 @@ class _Bench:
             sys.modules["torch"].set_num_threads(1)
         edges = read_bank(bank_folder(recipe.generate.edges, "edges"))
         self.edges, self.edge_maps = _by_name(edges), EdgeMaps(edges)
-        self.references = _by_name(read_bank(bank_folder(recipe.transfer.references, "references")))
+        references = read_bank(bank_folder(recipe.transfer.references, "references"))
+        self.references = _by_name(references)
+        strata = stratify(references, recipe.transfer.strata, recipe.transfer.quotas)
+        self.stratum = {picture.name: stratum for stratum in strata for picture in stratum.pictures}
         # Of files that grow with the dataset, only what a shard needs is held.
         self.plan, self.segments = RowFile(self.folder.plan, PlanRow), segments(recipe)
         self.prompt_rows = RowFile(self.folder.prompts, PromptRow)
@@ -274,12 +278,20 @@ class _Bench:
     ) -> tuple[list["Image"], list[Similarities]]:
         from facesyn.imaging import load_image
 
-        references = [load_image(self.references[row.references[number]].path) for row, number in pairs]
+        references = [load_image(self._reference(row, number, attempt).path) for row, number in pairs]
         faces = [sources[row.id] for row, _ in pairs]
         seeds = [transfer_seed(self.recipe.seed, row.id, number, attempt) for row, number in pairs]
         images = self.transfer.transfer(faces, references, seeds)
         _expect(len(pairs), images, "transfer")
         return images, similarities(self.encoder, images, faces, references)
+
+    def _reference(self, row: PlanRow, number: int, attempt: int) -> BankPicture:
+        planned = row.references[number]
+        if attempt == 0:
+            return self.references[planned]
+        return redraw_reference(
+            self.recipe.seed, row.id, number, attempt, row.gender, row.references, self.stratum[planned]
+        )
 
     def _source_row(self, row: PlanRow) -> SourceRow:
         prompt = self.prompts[row.id]
@@ -296,7 +308,7 @@ class _Bench:
         )
 
     def _image_row(self, row: PlanRow, number: int, attempt: int, likeness: Similarities) -> ImageRow:
-        reference = self.references[row.references[number]]
+        reference = self._reference(row, number, attempt)
         # Only plain values: a column of a table holds one type.
         style = {key: value for key, value in reference.labels.items() if isinstance(value, str | int | float)}
         return ImageRow(

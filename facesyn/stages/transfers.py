@@ -1,12 +1,12 @@
 """Faces into styles: who is carried into which, and the loop that makes them. Names no backend."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from facesyn.banks import BankPicture
+from facesyn.banks import BankPicture, choose
 from facesyn.errors import ImageError
 from facesyn.identity.similarity import similarities
 from facesyn.imaging import list_images, load_image
@@ -54,6 +54,19 @@ class SourceFace:
 def draw_references(seed: int, identity: str, gender: str, strata: Sequence[Stratum], count: int) -> list[BankPicture]:
     """`count` references of one identity, drawn by the run's seed; see `facesyn.strata.draw`."""
     return draw(strata, count, gender, random.Random(derive_seed(seed, "references", identity)))
+
+
+def redraw_reference(
+    seed: int, identity: str, number: int, attempt: int, gender: str, planned: Collection[str], stratum: Stratum
+) -> BankPicture:
+    """The reference of a later attempt at image `number` of an identity: another of the planned one's stratum.
+
+    With other noise alone a transfer comes out much the same. Of its gender one is taken that the identity was not
+    `planned` to have, where there is such.
+    """
+    rng = random.Random(derive_seed(seed, "references", f"{identity}/{number}", attempt))
+    fresh = [p for p in stratum.pictures if p.labels.get("gender") == gender and p.name not in planned]
+    return choose(fresh or stratum.pictures, 1, gender, rng)[0]
 
 
 def image_name(identity: str, number: int) -> str:

@@ -119,6 +119,9 @@ def test_a_copied_style_reference_is_refused_and_made_again(built: Path) -> None
     assert len(images) == 27 and all(row["transfer_seed"] % 4 for row in images)
     assert all(row["gates"]["leakage"] <= LEAKAGE and row["gates"]["identity"] >= IDENTITY for row in images)
     assert {row["attempt"] for row in images} > {0}
+    planned = {row["id"]: row["references"] for row in rows(built / "plan.jsonl")}
+    again = [(row["reference"], planned[row["identity"]]) for row in images if row["attempt"]]
+    assert all(reference not in others for reference, others in again)  # other noise alone changes little
     made = [str(path.relative_to(built / "images")) for path in sorted(built.glob("images/*/*.png"))]
     assert made == [row["file_name"] for row in images]
 
