@@ -26,7 +26,7 @@ from facesyn.training.ufg import edge_maps
 
 SETTINGS = {
     "ufg": {"steps": 12, "guidance_scale": 2.5},
-    "atd": {"steps": 2, "identity_scale": 2.0, "style_scale": 1.0},  # more steps were measured to lose identity
+    "atd": {"steps": 2, "identity_scale": 1.5, "style_scale": 1.0},  # more steps were measured to lose identity
 }
 EDGES_PER_CELL, REFERENCES = 24, 120
 
