@@ -16,6 +16,7 @@ from facesyn.gates.settings import GateSettings
 from facesyn.identity.encoders import calibration_of, open_encoder
 from facesyn.identity.uniqueness import UniquenessIndex
 from facesyn.imaging import list_images, load_image
+from facesyn.records import FaceRow, read_rows
 
 BANK = Path(__file__).parents[1] / "backends" / "mini" / "references"
 
@@ -155,6 +156,30 @@ def test_generate_lets_in_unique_faces_and_keeps_what_it_refuses(facesyn: Callab
         "generate", prompts, "-o", tmp_path / "more", *words, "--attempts", 1, "--known", tmp_path / "faces"
     )
     assert again.exit_code == 1 and "Shortfall in" in again.stderr and "0 faces" in again.stderr
+
+
+def test_a_face_let_in_at_a_later_attempt_is_not_made_again(facesyn: Callable[..., Any], tmp_path: Path) -> None:
+    """Someone known before cannot be let in at the first attempt; later ones have other noise and another edge map."""
+    prompts, known, made = tmp_path / "prompts.jsonl", tmp_path / "known", tmp_path / "made"
+    prompts.write_text(facesyn("prompts", "-n", 2).stdout)
+    facesyn("generate", prompts, "-o", known, "--no-gates")
+    words = ("generate", prompts, "-o", made, "--known", known, "--attempts", 6)
+    assert facesyn(*words).exit_code == 0
+    rows = read_rows(made / "metadata.jsonl", FaceRow)
+    first = {row.id: row for row in read_rows(known / "metadata.jsonl", FaceRow)}
+    assert all(row.attempt > 0 for row in rows)
+    assert all(row.face_seed != first[row.id].face_seed for row in rows)
+    assert any(row.edge_map != first[row.id].edge_map for row in rows)
+
+    before = {file.name: file.read_bytes() for file in made.iterdir()}
+    assert facesyn(*words).exit_code == 0
+    assert {file.name: file.read_bytes() for file in made.iterdir()} == before
+
+    other = tmp_path / "edges"
+    other.mkdir()
+    Image.open(list_images(BANK.parent / "edges")[0]).save(other / "one.png")
+    refused = facesyn(*words, "--edges", other)
+    assert refused.exit_code == 1 and "was made with another edge_map" in refused.stderr
 
 
 def test_transfer_refuses_what_copies_its_reference(facesyn: Callable[..., Any], faces: Any, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def generate(
     rows = read_rows(prompts, PromptRow)
     check_unique([row.id for row in rows], "id")
     bank = read_bank(bank_folder(edges, "edges"))
-    folder = StageFolder(output, FaceRow, measured=("gates", "attempt", "face_seed"))
+    folder = StageFolder(output, FaceRow, measured=["gates"])
     asked = {
         "model": model,
         "controlnet": controlnet,
@@ -127,7 +127,7 @@ def generate(
         parts += licences.judges(encoder, classifier) if gates else []
         licences.require_commercial(parts)
     generator: FaceGenerator = registry.create(registry.Role.GENERATOR, backend, options)
-    todo = folder.missing(plan_faces(rows, bank, generator.facts()))
+    todo = folder.missing(plan_faces(rows, bank, generator.facts(), folder.done))
     output.mkdir(parents=True, exist_ok=True)
     short: list[FaceRow] = []
     with out.progress("generate", len(rows), len(rows) - len(todo)) as advance:

@@ -45,20 +45,22 @@ def starting_point(prompt: PromptRow, edge_maps: EdgeMaps, attempt: int = 0) -> 
     return {"face_seed": seed, "edge_map": edge_maps.draw(prompt, attempt).name}
 
 
-def plan_faces(prompts: Sequence[PromptRow], bank: Sequence[BankPicture], facts: Mapping[str, object]) -> list[FaceRow]:
-    """The row of every face to be made; `facts` are the generator's."""
+def plan_faces(
+    prompts: Sequence[PromptRow],
+    bank: Sequence[BankPicture],
+    facts: Mapping[str, object],
+    done: Mapping[str, FaceRow],
+) -> list[FaceRow]:
+    """The row of every face, by file name those `done` at the attempt they were let in at; `facts` are the generator's."""
     edge_maps = EdgeMaps(bank)
-    return [
-        FaceRow.model_validate(
-            {
-                **prompt.model_dump(),
-                "file_name": f"{prompt.id}.png",
-                **starting_point(prompt, edge_maps),
-                "generator": dict(facts),
-            }
-        )
-        for prompt in prompts
-    ]
+
+    def plan(prompt: PromptRow) -> FaceRow:
+        name = f"{prompt.id}.png"
+        attempt = done[name].attempt if name in done else 0
+        made_from = {"attempt": attempt} | starting_point(prompt, edge_maps, attempt)
+        return FaceRow.model_validate({**prompt.model_dump(), "file_name": name, **made_from, "generator": dict(facts)})
+
+    return [plan(prompt) for prompt in prompts]
 
 
 def generate_faces(
