@@ -128,7 +128,7 @@ def generate(
         licences.require_commercial(parts)
     generator: FaceGenerator = registry.create(registry.Role.GENERATOR, backend, options)
     todo = folder.missing(plan_faces(rows, bank, generator.facts(), folder.done))
-    output.mkdir(parents=True, exist_ok=True)
+    folder.begin()
     short: list[FaceRow] = []
     with out.progress("generate", len(rows), len(rows) - len(todo)) as advance:
         if not gates:

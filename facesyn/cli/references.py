@@ -140,7 +140,7 @@ def edges(
     with out.progress("edges", sum(frontal(picture.labels) for picture in pictures)) as advance:
         bank = edge_bank(pictures, count, whole, advance)
     left = {row.file_name for row in stage.missing([each.row for each in bank])}
-    output.mkdir(parents=True, exist_ok=True)
+    stage.begin()
     for each in bank:
         if each.row.file_name in left:
             stage.add(each.row, each.picture)

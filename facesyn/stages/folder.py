@@ -60,6 +60,11 @@ class StageFolder(Generic[PictureType]):
             write_rows(self.metadata, rows)
         return rows
 
+    def begin(self) -> None:
+        """Make the folder, where there is none, and an empty `metadata.jsonl`: by it the stage knows its own again."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.metadata.touch()
+
     def missing(self, rows: Sequence[PictureType]) -> list[PictureType]:
         """The rows still to be made, in order. Raises RunError where a finished picture was made otherwise."""
         left = []
