@@ -94,6 +94,8 @@ class TransferRow(PictureRow):
     transfer: dict[str, Any]
     attempt: int | None = None
     gates: dict[str, float] | None = None
+    rejected_by: list[str] | None = None
+    """The gates that refused it, or would have: a picture of an exact pair is there all the same."""
 
 
 class RenderedRow(PictureRow):

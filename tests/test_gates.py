@@ -16,7 +16,7 @@ from facesyn.gates.settings import GateSettings
 from facesyn.identity.encoders import calibration_of, open_encoder
 from facesyn.identity.uniqueness import UniquenessIndex
 from facesyn.imaging import list_images, load_image
-from facesyn.records import FaceRow, read_rows
+from facesyn.records import FaceRow, TransferRow, read_rows
 
 BANK = Path(__file__).parents[1] / "backends" / "mini" / "references"
 
@@ -182,21 +182,66 @@ def test_a_face_let_in_at_a_later_attempt_is_not_made_again(facesyn: Callable[..
     assert refused.exit_code == 1 and "was made with another edge_map" in refused.stderr
 
 
-def test_transfer_refuses_what_copies_its_reference(facesyn: Callable[..., Any], faces: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def strict(tmp_path: Path) -> Path:
+    """A calibration by which anybody is too much like anybody."""
+    limits = calibration_of(open_encoder("mini")).model_dump()
+    for row in limits["thresholds"]:
+        row["threshold"] = row["low"] = row["high"] = -0.9
+    (tmp_path / "strict.json").write_text(json.dumps(limits))
+    return tmp_path / "strict.json"
+
+
+def test_transfer_refuses_what_copies_its_reference(
+    facesyn: Callable[..., Any], faces: Any, strict: Path, tmp_path: Path
+) -> None:
     """A reference that is the source itself: the result resembles it, whoever judges."""
     for name in ("faces", "styles"):
         (tmp_path / name).mkdir()
         faces[0].save(tmp_path / name / "one.png")
     words = ["--references", tmp_path / "styles", "--per-identity", 1, "--steps", 2, "--attempts", 2]
-    limits = calibration_of(open_encoder("mini")).model_dump()
-    for row in limits["thresholds"]:
-        row["threshold"] = row["low"] = row["high"] = -0.9  # anybody is too much like anybody
-    (tmp_path / "strict.json").write_text(json.dumps(limits))
-    result = facesyn(
-        "transfer", tmp_path / "faces", *words, "--calibration", tmp_path / "strict.json", "-o", tmp_path / "out"
-    )
+    result = facesyn("transfer", tmp_path / "faces", *words, "--calibration", strict, "-o", tmp_path / "out")
     assert result.exit_code == 1 and "Shortfall of one: 1 pictures" in result.stderr, result.stderr
     rejected = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
     assert [row["rejected_by"] for row in rejected if "leakage" in row["rejected_by"]] and len(rejected) == 2
     assert len({row["transfer_seed"] for row in rejected}) == 2
     assert not (tmp_path / "out" / "one").exists()
+
+
+def test_a_refused_transfer_is_tried_in_another_style(
+    facesyn: Callable[..., Any], faces: Any, strict: Path, tmp_path: Path
+) -> None:
+    for name, pictures in (("faces", faces[:1]), ("styles", faces[1:7])):
+        (tmp_path / name).mkdir()
+        for number, picture in enumerate(pictures):
+            picture.save(tmp_path / name / f"{number}.png")
+    words = ["transfer", tmp_path / "faces", "--references", tmp_path / "styles", "--per-identity", 2]
+    words += ["-o", tmp_path / "out", "--attempts", 4]
+    assert facesyn(*words, "--calibration", strict).exit_code == 1
+    rejected = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
+    planned = {row["reference"] for row in rejected[:2]}
+    assert len(rejected) == 8 and planned.isdisjoint(row["reference"] for row in rejected[2:])
+
+    rows = tmp_path / "out" / "rejected.jsonl"
+    rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:2]))  # as if killed after the first round
+    assert facesyn(*words).exit_code == 0
+    accepted = read_rows(tmp_path / "out" / "metadata.jsonl", TransferRow)
+    assert len(accepted) == 2 and all(row.attempt and row.reference not in planned for row in accepted)
+    before = (tmp_path / "out" / "metadata.jsonl").read_bytes()
+    assert facesyn(*words).exit_code == 0 and (tmp_path / "out" / "metadata.jsonl").read_bytes() == before
+
+
+def test_every_exact_pair_is_written_whatever_the_gates_say(
+    facesyn: Callable[..., Any], faces: Any, strict: Path, tmp_path: Path
+) -> None:
+    for number, picture in enumerate(faces[:3]):
+        picture.save(tmp_path / f"{number}.png")
+    pairs = [{"source": "0.png", "reference": f"{number}.png", "output": f"{number}.png"} for number in range(3)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    words = ["transfer", tmp_path, "--pairs", tmp_path / "pairs.jsonl", "-o", tmp_path / "out"]
+    result = facesyn(*words, "--calibration", strict)
+    assert result.exit_code == 0 and "3 of them would not have passed the gates" in result.stderr, result.stderr
+    rows = read_rows(tmp_path / "out" / "metadata.jsonl", TransferRow)
+    assert [(row.file_name, row.reference, row.attempt) for row in rows] == [(f"{n}.png",) * 2 + (0,) for n in range(3)]
+    assert all("leakage" in (row.rejected_by or []) and row.gates for row in rows)
+    assert not (tmp_path / "out" / "rejected.jsonl").exists()

@@ -84,6 +84,8 @@ def transfer(
 ) -> None:
     """Carry every face into several styles, and write a metadata.jsonl with similarities to source and reference.
 
+    Gates refuse what resembles its reference's person; it is tried again in another style, except for exact --pairs.
+
     Stop it at any time and run the same command again: it goes on where it was.
 
     Example: facesyn transfer faces --per-identity 6 -o people
@@ -100,21 +102,22 @@ def transfer(
     from facesyn.records import TransferRow
     from facesyn.stages.folder import StageFolder, check_unique
     from facesyn.stages.gated import REJECTED, transfer_gated
-    from facesyn.stages.transfers import pair_exactly, pair_randomly, plan_transfers, read_sources, transfer_faces
+    from facesyn.stages.transfers import RandomPairs, pair_exactly, plan_transfers, read_sources, transfer_faces
 
     if not faces.is_dir():
         raise ImageError(f"There is no folder {faces}.", hint="Make one with `facesyn generate PROMPTS -o FACES`.")
+    measured = ("source_similarity", "reference_similarity", "gates", "attempt", "rejected_by")
+    folder = StageFolder(output, TransferRow, measured=measured)
+    again = None
     if pairs is not None:
         pairings = pair_exactly(pairs, seed)
     else:
-        bank = read_bank(bank_folder(references, "references"))
-        pairings = pair_randomly(read_sources(faces), bank, per_identity, seed)
+        drawn = RandomPairs(read_sources(faces), read_bank(bank_folder(references, "references")), per_identity, seed)
+        pairings, again = drawn.pairings(folder.done), drawn.attempt
     check_unique([pairing.output for pairing in pairings], "output")
     for path in sorted({path for pairing in pairings for path in (pairing.source, pairing.reference)}):
         load_image(path)  # a corrupt picture is named before any work is done
 
-    measured = ("source_similarity", "reference_similarity", "gates", "attempt", "transfer_seed")
-    folder = StageFolder(output, TransferRow, measured=measured if gates else measured[:2])
     asked = {
         "model": model,
         "steps": steps,
@@ -136,7 +139,7 @@ def transfer(
     judge: FaceEncoder | None = open_encoder(encoder) if encoder else None
     facts = dict(network.facts()) | ({"encoder": dict(judge.facts())} if judge else {})
     todo = folder.missing(plan_transfers(pairings, facts))
-    output.mkdir(parents=True, exist_ok=True)
+    folder.begin()
     short: list[TransferRow] = []
     with out.progress("transfer", len(pairings), len(pairings) - len(todo)) as advance:
         if not gates:
@@ -151,8 +154,10 @@ def transfer(
                 leakage=judge is not None,
             )
             keeper = Keeper(settings, 1, judge)
-            short = transfer_gated(todo, pairings, network, judge, folder, keeper, batch_size, advance)
+            short = transfer_gated(todo, pairings, again, network, judge, folder, keeper, batch_size, advance)
     out.note(f"{len(folder.done)} pictures in {output}.")
+    if doubtful := sum(row.rejected_by is not None for row in folder.done.values()):
+        out.warning(f"{doubtful} of them would not have passed the gates; their rows say why, in rejected_by.")
     if short:
         for identity, count in Counter(row.identity for row in short).items():
             out.warning(f"Shortfall of {identity}: {count} pictures; {REJECTED} says why.")

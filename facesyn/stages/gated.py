@@ -23,7 +23,6 @@ from facesyn.labelled import CELL
 from facesyn.out import Advance
 from facesyn.protocols import AttributeTransfer, FaceEncoder, FaceGenerator
 from facesyn.records import FaceRow, PictureType, TransferRow, format_row, parse_rows
-from facesyn.seeds import derive_seed
 from facesyn.stages.folder import StageFolder
 from facesyn.stages.generation import EdgeMaps, starting_point
 from facesyn.stages.transfers import Pairing
@@ -71,12 +70,11 @@ def generate_gated(
     rejections = Rejections(folder.folder, FaceRow)
     index = _index_of(folder, encoder, keeper)
 
+    def at(row: FaceRow, attempt: int) -> FaceRow:
+        return row.model_copy(update={"attempt": attempt} | starting_point(row, edge_maps, attempt))
+
     def attempt_all(batch: Sequence[FaceRow]) -> list[bool]:
-        seeded = [
-            row.model_copy(update={"attempt": attempt} | starting_point(row, edge_maps, attempt))
-            for row in batch
-            for attempt in [rejections.attempts[row.file_name]]
-        ]
+        seeded = [at(row, rejections.attempts[row.file_name]) for row in batch]
         edges = [opened(paths[row.edge_map]) for row in seeded]
         pictures = generator.generate(seeded, edges, [row.face_seed for row in seeded])
         asked = [{key: str(getattr(row, key)) for key in CELL} for row in seeded]
@@ -102,6 +100,7 @@ def generate_gated(
 def transfer_gated(
     rows: Sequence[TransferRow],
     pairings: Sequence[Pairing],
+    again: Callable[[str, int], Pairing] | None,
     transfer: AttributeTransfer,
     encoder: FaceEncoder | None,
     folder: StageFolder[TransferRow],
@@ -109,7 +108,11 @@ def transfer_gated(
     batch_size: int,
     advance: Advance,
 ) -> list[TransferRow]:
-    """Make the pictures of `rows` and add those the gates let in; returns the rows whose attempts are used up."""
+    """Make the pictures of `rows` and add those the gates let in; returns the rows whose attempts are used up.
+
+    `again` pairs an output's later attempts. Without it the pairs are what was asked for: every picture is added, with
+    the gates that would have refused it in its row, and none is returned.
+    """
     by_output = {pairing.output: pairing for pairing in pairings}
     opened = lru_cache(maxsize=256)(load_image)
     rejections = Rejections(folder.folder, TransferRow)
@@ -117,25 +120,30 @@ def transfer_gated(
     for done in folder.done.values():
         small.setdefault(done.identity, []).append(thumbnail(load_image(folder.folder / done.file_name)))
 
+    def pair(row: TransferRow) -> Pairing:
+        attempt = rejections.attempts[row.file_name]
+        return again(row.file_name, attempt) if again and attempt else by_output[row.file_name]
+
     def attempt_all(batch: Sequence[TransferRow]) -> list[bool]:
-        pairs = [by_output[row.file_name] for row in batch]
-        seeds = [_transfer_attempt(row, rejections.attempts[row.file_name]) for row in batch]
-        sources, references = [opened(pair.source) for pair in pairs], [opened(pair.reference) for pair in pairs]
-        pictures = transfer.transfer(sources, references, seeds)
+        pairs = [pair(row) for row in batch]
+        sources, references = [opened(each.source) for each in pairs], [opened(each.reference) for each in pairs]
+        pictures = transfer.transfer(sources, references, [each.seed for each in pairs])
         passed = []
-        for row, seed, picture, likeness in zip(
-            batch, seeds, pictures, similarities(encoder, pictures, sources, references), strict=True
+        for row, made_of, picture, likeness in zip(
+            batch, pairs, pictures, similarities(encoder, pictures, sources, references), strict=True
         ):
             others = small.setdefault(row.identity, [])
             verdicts = keeper.examine_image(picture, likeness.source, likeness.reference, others)
+            reasons = rejected_by(verdicts)
+            known = {"reference": made_of.reference_name, "transfer_seed": made_of.seed}
             measured = {"source_similarity": likeness.source, "reference_similarity": likeness.reference}
-            row = row.model_copy(update={**measured, "transfer_seed": seed})
-            passed.append(not rejected_by(verdicts))
+            row = row.model_copy(update=known | measured)
+            passed.append(again is None or not reasons)
             if not passed[-1]:
                 rejections.add(row, verdicts)
                 continue
-            attempt = rejections.attempts[row.file_name]
-            folder.add(row.model_copy(update={"attempt": attempt, "gates": figures(verdicts)}), picture)
+            said = {"attempt": rejections.attempts[row.file_name], "gates": figures(verdicts)}
+            folder.add(row.model_copy(update=said | ({"rejected_by": reasons} if reasons else {})), picture)
             others.append(thumbnail(picture))
         return passed
 
@@ -164,10 +172,6 @@ def _rounds(
         left = [row for row in left if row.file_name in names]
     advance(len(left))
     return left
-
-
-def _transfer_attempt(row: TransferRow, attempt: int) -> int:
-    return row.transfer_seed if attempt == 0 else derive_seed(row.transfer_seed, "transfer", row.file_name, attempt)
 
 
 def _index_of(folder: StageFolder[FaceRow], encoder: FaceEncoder | None, keeper: Keeper) -> UniquenessIndex | None:

@@ -51,7 +51,10 @@ def plan_faces(
     facts: Mapping[str, object],
     done: Mapping[str, FaceRow],
 ) -> list[FaceRow]:
-    """The row of every face, by file name those `done` at the attempt they were let in at; `facts` are the generator's."""
+    """The row of every face to be made, as at its first attempt; `facts` are the generator's.
+
+    Those `done`, by file name, are planned at the attempt they were let in at.
+    """
     edge_maps = EdgeMaps(bank)
 
     def plan(prompt: PromptRow) -> FaceRow:

@@ -65,8 +65,9 @@ def redraw_reference(
     `planned` to have, where there is such.
     """
     rng = random.Random(derive_seed(seed, "references", f"{identity}/{number}", attempt))
-    fresh = [p for p in stratum.pictures if p.labels.get("gender") == gender and p.name not in planned]
-    return choose(fresh or stratum.pictures, 1, gender, rng)[0]
+    same = [picture for picture in stratum.pictures if picture.labels.get("gender") == gender] or stratum.pictures
+    fresh = [picture for picture in same if picture.name not in planned]
+    return choose(fresh or same, 1, gender, rng)[0]
 
 
 def image_name(identity: str, number: int) -> str:
@@ -90,24 +91,39 @@ def read_sources(folder: Path) -> list[SourceFace]:
     return [SourceFace(path.stem, path, "") for path in list_images(folder)]
 
 
-def pair_randomly(
-    sources: Sequence[SourceFace], bank: Sequence[BankPicture], per_identity: int, seed: int
-) -> list[Pairing]:
+class RandomPairs:
     """`per_identity` references for every source, drawn from the bank as a whole; see `draw_references`."""
-    strata = stratify(bank, [], {})
-    return [
-        Pairing(
-            output=image_name(source.identity, number),
+
+    def __init__(self, sources: Sequence[SourceFace], bank: Sequence[BankPicture], per_identity: int, seed: int):
+        self._seed = seed
+        (self._stratum,) = stratify(bank, [], {})
+        self._planned: dict[str, tuple[SourceFace, int, list[BankPicture]]] = {}
+        for source in sources:
+            drawn = draw_references(seed, source.identity, source.gender, [self._stratum], per_identity)
+            for number in range(per_identity):
+                self._planned[image_name(source.identity, number)] = source, number, drawn
+
+    def pairings(self, done: Mapping[str, TransferRow]) -> list[Pairing]:
+        """Of every picture its first attempt, of those `done`, by file name, the one that was let in."""
+        return [self.attempt(output, (done[output].attempt or 0) if output in done else 0) for output in self._planned]
+
+    def attempt(self, output: str, attempt: int) -> Pairing:
+        """A later attempt has other noise and another reference; see `redraw_reference`."""
+        source, number, drawn = self._planned[output]
+        reference = drawn[number]
+        if attempt:
+            names = [picture.name for picture in drawn]
+            gender, stratum = source.gender, self._stratum
+            reference = redraw_reference(self._seed, source.identity, number, attempt, gender, names, stratum)
+        return Pairing(
+            output=output,
             identity=source.identity,
             source=source.path,
             source_name=source.path.name,
             reference=reference.path,
             reference_name=reference.name,
-            seed=transfer_seed(seed, source.identity, number),
+            seed=transfer_seed(self._seed, source.identity, number, attempt),
         )
-        for source in sources
-        for number, reference in enumerate(draw_references(seed, source.identity, source.gender, strata, per_identity))
-    ]
 
 
 def pair_exactly(file: Path, seed: int) -> list[Pairing]:

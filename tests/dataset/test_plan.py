@@ -10,7 +10,7 @@ from facesyn.banks import BankPicture, bank_folder, choose, read_bank
 from facesyn.dataset.plan import batches, image_counts, make_plan
 from facesyn.dataset.recipe import LongTail, Recipe, load_recipe
 from facesyn.records import PromptRow
-from facesyn.stages.transfers import SourceFace, image_name, pair_randomly, transfer_seed
+from facesyn.stages.transfers import RandomPairs, SourceFace, image_name, transfer_seed
 from facesyn.strata import stratify
 
 BANK = [BankPicture(f"{i}.png", Path(f"{i}.png"), {"gender": ("female", "male")[i % 2]}) for i in range(10)]
@@ -81,7 +81,8 @@ def test_references_and_seeds_are_those_of_the_transfer_stage() -> None:
         for row in make_plan(recipe, prompts, BANK, BANK)
         for number, reference in enumerate(row.references)
     ]
-    by_hand = [(pair.output, pair.reference_name, pair.seed) for pair in pair_randomly(sources, BANK, 6, recipe.seed)]
+    pairs = RandomPairs(sources, BANK, 6, recipe.seed).pairings({})
+    by_hand = [(pair.output, pair.reference_name, pair.seed) for pair in pairs]
     assert planned == by_hand
 
 
