@@ -2,6 +2,7 @@
 
 import json
 import os
+from abc import ABC, abstractmethod
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,14 @@ from facesyn.records import PromptRow, format_row, parse_rows
 from facesyn.testing.samples import drawn_edges, drawn_face, prompt_rows
 
 
-class PromptWriterContract:
+class PromptWriterContract(ABC):
     """`write`: one row per cell, in order, deterministic, without repeats in a cell."""
 
     count = 64
 
+    @abstractmethod
     def make(self) -> PromptWriter:
-        raise NotImplementedError
+        """A fresh writer to be tested."""
 
     def test_satisfies_the_protocol(self) -> None:
         assert isinstance(self.make(), PromptWriter)
@@ -65,14 +67,15 @@ class PromptWriterContract:
         assert list(parse_rows(map(format_row, rows), PromptRow, "rows")) == rows
 
 
-class FaceGeneratorContract:
+class FaceGeneratorContract(ABC):
     """`generate`: square RGB pictures, each fixed by its own prompt, edge map and seed."""
 
     tolerance = 2.0
     """Greatest mean difference, of 255, between a picture computed alone and in a batch."""
 
+    @abstractmethod
     def make(self) -> FaceGenerator:
-        raise NotImplementedError
+        """A fresh generator to be tested."""
 
     def test_satisfies_the_protocol(self) -> None:
         assert isinstance(self.make(), FaceGenerator)
@@ -106,13 +109,14 @@ class FaceGeneratorContract:
         _assert_facts(self.make().facts(), self.make().facts())
 
 
-class AttributeTransferContract:
+class AttributeTransferContract(ABC):
     """`transfer`: square RGB pictures, each fixed by its own source, reference and seed."""
 
     tolerance = 2.0
 
+    @abstractmethod
     def make(self) -> AttributeTransfer:
-        raise NotImplementedError
+        """A fresh transfer to be tested."""
 
     def test_satisfies_the_protocol(self) -> None:
         assert isinstance(self.make(), AttributeTransfer)
@@ -155,11 +159,12 @@ class AttributeTransferContract:
         _assert_facts(self.make().facts(), self.make().facts())
 
 
-class FaceEncoderContract:
+class FaceEncoderContract(ABC):
     """`embed`: float32 rows of unit length, the same for the same picture."""
 
+    @abstractmethod
     def make(self) -> FaceEncoder:
-        raise NotImplementedError
+        """A fresh encoder to be tested."""
 
     def test_satisfies_the_protocol(self) -> None:
         assert isinstance(self.make(), FaceEncoder)
@@ -185,13 +190,14 @@ class FaceEncoderContract:
         _assert_facts(self.make().facts(), self.make().facts())
 
 
-class RendererContract:
+class RendererContract(ABC):
     """`rasterise`: which triangles cover the pixels' centres, nearest first."""
 
     size = 32
 
+    @abstractmethod
     def make(self) -> Renderer:
-        raise NotImplementedError
+        """A fresh renderer to be tested."""
 
     def _seen(self, positions: list[list[float]], triangles: list[list[int]], layers: int = 1) -> tuple[Any, Any]:
         """Triangles and depths of positions that are given in clip space, so that the matrix changes nothing."""
@@ -239,11 +245,12 @@ class RendererContract:
         assert (right[0] == 1).all() and (right[1] == 0).all()
 
 
-class FaceDetectorContract:
+class FaceDetectorContract(ABC):
     """`detect`: float32 rows of box, score and five landmarks; none where there is no face."""
 
+    @abstractmethod
     def make(self) -> FaceDetector:
-        raise NotImplementedError
+        """A fresh detector to be tested."""
 
     def test_satisfies_the_protocol(self) -> None:
         assert isinstance(self.make(), FaceDetector)
@@ -264,11 +271,12 @@ class FaceDetectorContract:
         np.testing.assert_array_equal(detector.detect(drawn_face(1)), detector.detect(drawn_face(1)))
 
 
-class AttributeClassifierContract:
+class AttributeClassifierContract(ABC):
     """`classify`: shares per category of every attribute, for every face on its own."""
 
+    @abstractmethod
     def make(self) -> AttributeClassifier:
-        raise NotImplementedError
+        """A fresh classifier to be tested."""
 
     def test_satisfies_the_protocol(self) -> None:
         assert isinstance(self.make(), AttributeClassifier)
@@ -289,11 +297,12 @@ class AttributeClassifierContract:
                 assert abs(share - among[attribute][category]) < 1e-4
 
 
-class ExecutorContract:
+class ExecutorContract(ABC):
     """`run`: every shard once, `on_done` in this process after each, the first exception raised here."""
 
+    @abstractmethod
     def make(self) -> Executor:
-        raise NotImplementedError
+        """A fresh executor to be tested."""
 
     def test_satisfies_the_protocol(self) -> None:
         assert isinstance(self.make(), Executor)
