@@ -5,6 +5,7 @@ too, for which there is no true identity to name, only what the teacher sees.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,6 @@ def train_latent_recogniser(
     """
     latents = encode_faces(vae_folder, faces, folder / "latents.npz", report)
     unseen = encode_faces(vae_folder, held_out, folder / "held_out.npz", report)
-    batches = IdentityBatches(faces, settings.batch_size)
     taught = None if teacher is None else _embeddings(teacher, faces, report)
     side = latent_crop(latents[0, :1]).shape[-1]
     model = Recogniser(
@@ -65,18 +65,26 @@ def train_latent_recogniser(
     )
     run = Run(folder, model, settings)
 
-    def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
-        if taught is None:
-            indices, identities = batches.draw(rng)
-        else:
-            indices = rng.integers(0, len(faces), settings.batch_size)
+    def look(indices: np.ndarray, rng: np.random.Generator, generator: torch.Generator) -> torch.Tensor:
         flip = torch.from_numpy(rng.integers(0, len(latents), len(indices)))
         clean = latent_crop(latents[flip, torch.from_numpy(indices)].float())
-        embeddings = F.normalize(model(disturbed(clean.to(run.device), generator)).float())
-        if taught is not None:
-            return {"teacher": (1 - (embeddings * taught[indices].to(run.device)).sum(1)).mean()}
+        return F.normalize(model(disturbed(clean.to(run.device), generator)).float())
+
+    def by_identity(batches: IdentityBatches, rng: np.random.Generator, generator: torch.Generator) -> Losses:
+        indices, identities = batches.draw(rng)
+        embeddings = look(indices, rng, generator)
         with torch.autocast(run.device.type, enabled=False):
             return {"contrast": contrast(embeddings, identities.to(run.device))}
+
+    def by_teacher(taught: torch.Tensor, rng: np.random.Generator, generator: torch.Generator) -> Losses:
+        indices = rng.integers(0, len(faces), settings.batch_size)
+        embeddings = look(indices, rng, generator)
+        return {"teacher": (1 - (embeddings * taught[indices].to(run.device)).sum(1)).mean()}
+
+    if taught is None:
+        losses = partial(by_identity, IdentityBatches(faces, settings.batch_size))
+    else:
+        losses = partial(by_teacher, taught)
 
     @torch.no_grad()
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:
