@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,13 @@ from facesyn.evaluation.transfer import evaluate_transfer, face_boxes
 from facesyn.evaluation.verification import genuine_impostor, threshold_at_fmr
 from facesyn.prompting.formulation import load
 from facesyn.rendered import RenderedFaces, StylePairs, read_shards
-from facesyn.training import augmentation, colour_path
+from facesyn.training import augmentation, colour_path, latent_recogniser
 from facesyn.training.autoencoder import new_autoencoder
 from facesyn.training.captions import attributes_of, caption_of
 from facesyn.training.latents import channel_weights
 from facesyn.training.loop import Losses, Run, Settings
 from facesyn.training.release import release_model
-from facesyn.training.schedule import clean_estimate, new_scheduler, predicts_noise
+from facesyn.training.schedule import clean_estimate, draw_timesteps, new_scheduler, predicts_noise
 from facesyn.training.tokenizer import train_tokenizer
 
 
@@ -272,19 +273,42 @@ def test_other_predictions_are_refused() -> None:
         predicts_noise(DDIMScheduler(prediction_type="sample"))
 
 
-def test_the_identity_judge_prefers_the_target_to_the_reference(tmp_path: Path) -> None:
+@pytest.fixture
+def judge(tmp_path: Path) -> Any:
     from facesyn.identity.networks import Recogniser
     from facesyn.training.atd import IdentityJudge
 
     torch.manual_seed(0)
     Recogniser(size=12, channels=8, stem_stride=1, widths=(16,), blocks=(1,)).save_pretrained(tmp_path)
-    judge = IdentityJudge(tmp_path)
+    return IdentityJudge(tmp_path)
+
+
+def judgements(judge: Any) -> Iterator[Any]:
+    """What it says of the target, then of the reference, as estimates of the target."""
     target, reference = torch.randn(4, 8, 16, 16), torch.randn(4, 8, 16, 16)
-    right, wrong = (
-        judge(estimate, target, reference, torch.Generator().manual_seed(0)) for estimate in (target, reference)
-    )
+    for estimate in (target, reference):
+        yield judge(estimate, target, reference, torch.Generator().manual_seed(0))
+
+
+def test_the_identity_judge_prefers_the_target_to_the_reference(judge: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latent_recogniser, "NOISE", 0.0)
+    right, wrong = judgements(judge)
+    assert right["identity"] < 1e-4 and right["leakage"] == 0
+    assert wrong["identity"] > 0.01 and wrong["leakage"] > 0.01
+
+
+def test_the_identity_judge_prefers_it_under_noise_too(judge: Any) -> None:
+    right, wrong = judgements(judge)
     assert right["identity"] < 0.2 * wrong["identity"] and right["leakage"] == 0
     assert wrong["identity"] > 0.01 and wrong["leakage"] > 0.01
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 2.0])
+def test_timesteps_are_drawn_by_a_power_of_them(power: float) -> None:
+    """p(t) ∝ t^k on [0, 1) has the mean (k + 1) / (k + 2)."""
+    t = draw_timesteps(20_000, torch.Generator().manual_seed(0), power)
+    assert t.min() >= 0 and t.max() < 1000
+    assert float(t.float().mean()) / 1000 == pytest.approx((power + 1) / (power + 2), abs=0.01)
 
 
 def test_a_classifier_learns_categories_and_says_how_often_it_is_right(renders: RenderedFaces, tmp_path: Path) -> None:
@@ -366,3 +390,9 @@ def test_a_released_model_is_half_as_large_and_says_nothing_of_its_maker(tmp_pat
     released = AutoencoderKL.from_pretrained(tmp_path / "bundle", torch_dtype=torch.float16)
     for name, value in vae.state_dict().items():
         assert torch.equal(released.state_dict()[name], value.half())
+
+
+def test_a_teacher_that_would_not_be_asked_is_refused(facesyn: Any, tmp_path: Path) -> None:
+    result = facesyn("train", "recogniser", "--teacher", "mini", "-o", tmp_path / "run")
+    assert result.exit_code == 2 and "--teacher is for latent-recogniser" in result.stderr
+    assert not (tmp_path / "run").exists()

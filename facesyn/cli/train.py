@@ -1,7 +1,6 @@
 """`facesyn train`: the models, from rendered faces. Resumable; a sitting may be ended by `--minutes`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ import typer
 from facesyn.cli.options import Device
 
 if TYPE_CHECKING:
+    from facesyn.references.plans import Order
     from facesyn.rendered import RenderedFaces
     from facesyn.training.loop import Settings
 
@@ -136,9 +136,12 @@ def train(
     import torch
 
     from facesyn.errors import UsageError
+    from facesyn.references.plans import Order
     from facesyn.tensors import choose_device
     from facesyn.training.loop import Settings
 
+    if teacher is not None and what is not Trainable.LATENT_RECOGNISER:
+        raise UsageError("--teacher is for latent-recogniser.", hint=f"Leave it out to train {what}.")
     place = choose_device(device)
     if place.index is not None:
         raise UsageError("A training takes no number of a device.", hint="Set CUDA_VISIBLE_DEVICES, or leave it out.")
@@ -156,12 +159,12 @@ def train(
         bf16=bf16,
         validate_every=validate_every,
     )
-    source = _Source(data, identities, styles, min(per_identity, styles), seed, threads)
+    order = Order(identities, styles, seed, min(per_identity, styles))
     torch.manual_seed(seed)
     if base is not None:
         if what is not Trainable.ATD or held_out is not None:
             raise UsageError("--base is for atd, and without --held-out: some of the people are left out for that.")
-        _train_full_size(base, dataset, source, output, settings, judge)
+        _train_full_size(base, dataset, data, order, output, settings, judge)
     elif dataset is not None:
         if what is not Trainable.RECOGNISER or data or held_out:
             raise UsageError("--dataset trains a recogniser, and without --data and --held-out.")
@@ -173,50 +176,42 @@ def train(
     elif what in _ON_LATENTS and autoencoder is None:
         raise UsageError(f"Training {what} needs --autoencoder.", hint="Train one with `facesyn train autoencoder`.")
     else:
-        _train_on_renders(what, source, held_out, autoencoder, judge, teacher, output, settings)
+        _train_on_renders(what, data, order, held_out, autoencoder, judge, teacher, output, settings)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Where rendered faces come from: shards in `folder`, or, where it holds MakeHuman's data, the renderer."""
+def _renders(folder: Path, size: int, order: "Order", threads: int) -> "RenderedFaces":
+    """Faces of the shards in `folder`, or where it holds MakeHuman's data those of `order`, `size` pixels a side."""
+    from facesyn.out import out
+    from facesyn.references.assets import find_assets
+    from facesyn.references.photographer import Equipment
+    from facesyn.references.stream import render_faces
+    from facesyn.rendered import read_shards
 
-    folder: Path | None
-    identities: int
-    styles: int
-    per_identity: int
-    seed: int
-    threads: int
-
-    def read(self, size: int) -> "RenderedFaces":
-        """All faces; those not in shards are rendered in pictures of `size` pixels."""
-        from facesyn.out import out
-        from facesyn.references.assets import find_assets
-        from facesyn.references.photographer import Equipment
-        from facesyn.references.plans import Order
-        from facesyn.references.stream import render_faces
-        from facesyn.rendered import read_shards
-
-        assert self.folder is not None
-        if any(self.folder.glob("*.tar")):
-            return read_shards(self.folder)
-        find_assets(self.folder)  # a missing file is better told before the workers start
-        order = Order(self.identities, self.styles, self.seed, self.per_identity)
-        with out.progress("render", self.identities * (1 + self.per_identity)) as advance:
-            return render_faces(Equipment(self.folder, size), order, self.threads, advance)
+    if any(folder.glob("*.tar")):
+        return read_shards(folder)
+    find_assets(folder)  # a missing file is better told before the workers start
+    with out.progress("render", order.identities * (1 + order.shots_per_identity)) as advance:
+        return render_faces(Equipment(folder, size), order, threads, advance)
 
 
 def _train_full_size(
-    base: Path, dataset: Path | None, source: _Source, output: Path, settings: "Settings", judge: Path | None
+    base: Path,
+    dataset: Path | None,
+    data: Path | None,
+    order: "Order",
+    output: Path,
+    settings: "Settings",
+    judge: Path | None,
 ) -> None:
     from facesyn.errors import UsageError
     from facesyn.labelled import of_rendered
     from facesyn.out import out
     from facesyn.training.stable_diffusion import picture_size, read_people, train_full_size
 
-    if dataset is not None and source.folder is None:
+    if dataset is not None and data is None:
         people = read_people(dataset)
-    elif source.folder is not None and dataset is None:
-        people = of_rendered(source.read(picture_size(base)))
+    elif data is not None and dataset is None:
+        people = of_rendered(_renders(data, picture_size(base), order, settings.threads))
     else:
         raise UsageError("--base needs one of --dataset and --data.", hint="Give a folder of known people.")
     train_full_size(base, people, output, settings, out.note, judge)
@@ -251,7 +246,8 @@ def _train_by_protocol(
 
 def _train_on_renders(
     what: Trainable,
-    source: _Source,
+    data: Path,
+    order: "Order",
     held_out: Path,
     autoencoder: Path | None,
     judge: Path | None,
@@ -268,7 +264,7 @@ def _train_on_renders(
 
         seer = open_encoder(teacher, {"device": settings.device})
     unseen = read_shards(held_out)
-    faces = source.read(unseen.images.shape[1])
+    faces = _renders(data, unseen.images.shape[1], order, settings.threads)
     if what is Trainable.AUTOENCODER:
         from facesyn.training.autoencoder import train_autoencoder
 
