@@ -116,7 +116,7 @@ def test_torchrun_takes_no_option_of_a_training_for_its_own() -> None:
     from torch.distributed.run import get_args_parser
 
     theirs = [option for action in get_args_parser()._actions for option in action.option_strings]
-    parameters = typer.main.get_command(app).commands["train"].params  # type: ignore[attr-defined]
+    parameters = typer.main.get_command(app).commands["train"].params
     ours = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
     assert "--begin-from" in ours and "--start-method" in theirs
     assert not [option for option in ours - {"--help"} if any(their.startswith(option) for their in theirs)]

@@ -22,7 +22,7 @@ from facesyn.training.schedule import clean_estimate, draw_timesteps, new_schedu
 from facesyn.training.sheets import write_sheet
 
 EARLINESS = 2.0
-"""Timesteps learned are p(t) ∝ t^EARLINESS: of a few steps sampled, the first says nearly all of who it is and how."""
+"""Of the two steps that the embedded ATD samples in, the first says nearly all of who it is and how."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ class TransferLosses:
 
     `latents`: (2, n, c, h, w), [1] of the mirrored pictures; `weights`: (c, 1, 1), of their channels. With a `judge`,
     the terms also ask for the target's identity in the estimate of z_0, and turn away from the reference's.
+    Timesteps are learned in proportion to t^`earliness`.
     """
 
     networks: ATDNetworks
@@ -86,6 +87,7 @@ class TransferLosses:
     weights: torch.Tensor | None = None
     judge: IdentityJudge | None = None
     drops: Drops = Drops()
+    earliness: float = 1.0
 
     def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Losses:
         z_0, z_id, z_ref = (each.to(self.device) for each in self._drawn(rng))
@@ -96,7 +98,7 @@ class TransferLosses:
         style_encoder = self.networks.style_encoder
         style = style_encoder.absent(style_encoder(z_ref), no_style)
         noise = torch.randn(z_0.shape, generator=generator).to(self.device)
-        t = draw_timesteps(self.batch_size, generator, EARLINESS).to(self.device)
+        t = draw_timesteps(self.batch_size, generator, self.earliness).to(self.device)
         z_t = self.scheduler.add_noise(z_0, noise, t)
         joined = sampling.join(z_t, z_id, style)
         unet = self.networks.unet
@@ -179,6 +181,7 @@ def train_atd(
         weights.to(run.device),
         None if judge_folder is None else IdentityJudge(judge_folder, run.device),
         drops,
+        EARLINESS,
     )
 
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:
