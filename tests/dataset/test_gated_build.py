@@ -103,6 +103,8 @@ def test_a_duplicated_identity_is_refused_and_made_again(built: Path) -> None:
     assert refused[0]["nearest"] == "000001" and refused[0]["gates"]["unique"] > UNIQUE
     source = next(row for row in rows(built / "sources" / "sources.jsonl") if row["identity"] == "000004")
     assert source["attempt"] >= 1 and source["gates"]["unique"] <= UNIQUE
+    planned = next(row for row in rows(built / "plan.jsonl") if row["id"] == "000004")
+    assert source["face_seed"] != planned["face_seed"] and source["edge_map"] != planned["edge_map"]
 
 
 def test_no_two_accepted_people_are_above_the_threshold(built: Path) -> None:
