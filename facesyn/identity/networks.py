@@ -113,14 +113,14 @@ class AttributeNet(ModelMixin, ConfigMixin):
     """How the one face in a picture looks: scores for the categories of every attribute.
 
     Input (b, 3, h, w) in [-1, 1], resized to `size`; output: attribute → (b, number of categories), before the
-    softmax. `categories` names them in order.
+    softmax. `categories` names them in order. The size is that of the pictures it learns from: wrinkles are fine.
     """
 
     @register_to_config
     def __init__(
         self,
         categories: dict[str, list[str]],
-        size: int = 96,
+        size: int = 128,
         widths: tuple[int, ...] = (32, 64, 96, 128),
         blocks: tuple[int, ...] = (1, 1, 1, 1),
     ):
@@ -136,3 +136,8 @@ class AttributeNet(ModelMixin, ConfigMixin):
             faces = F.interpolate(faces, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
         features = self.reduce(self.trunk(faces))
         return {name: head(features) for name, head in self.heads.items()}
+
+    def judge(self, faces: torch.Tensor) -> dict[str, torch.Tensor]:
+        """As a call; of a picture and its mirror image, whose scores are averaged."""
+        seen, mirrored = self(faces), self(faces.flip(3))
+        return {name: (scores + mirrored[name]) / 2 for name, scores in seen.items()}

@@ -10,7 +10,7 @@ from torch import nn
 
 from facesyn.identity.networks import AttributeNet
 from facesyn.rendered import RenderedFaces
-from facesyn.training.augmentation import lose_detail
+from facesyn.training.augmentation import lose_detail, move
 from facesyn.training.loop import Losses, Run, Settings
 
 ATTRIBUTES = ("ethnicity", "gender", "age_interval")
@@ -38,7 +38,7 @@ def train_classifier(
         indices = rng.integers(0, len(faces), settings.batch_size)
         pictures = faces.batch(indices, rng.random(len(indices)) < 0.5)
         gain = torch.from_numpy(rng.uniform(0.8, 1.2, (len(indices), 1, 1, 1)).astype("f4"))
-        pictures = ((pictures + 1) * gain - 1).clamp(-1, 1)
+        pictures = ((move(pictures, rng) + 1) * gain - 1).clamp(-1, 1)
         colourless = torch.from_numpy(rng.random(len(indices)) < GREY)
         pictures[colourless] = grey(pictures[colourless])
         scores = model(lose_detail(pictures, rng).to(run.device))
@@ -68,7 +68,7 @@ def measure_classifier(model: AttributeNet, faces: RenderedFaces, batch_size: in
         part = np.arange(start, min(start + batch_size, len(faces)))
         pictures = faces.batch(part)
         for suffix, shown in (("", pictures), ("_grey", grey(pictures))):
-            for name, scores in model(shown).items():
+            for name, scores in model.judge(shown).items():
                 hits = (scores.argmax(1) == wanted[name][part]).sum()
                 right[name + suffix] = right.get(name + suffix, 0.0) + float(hits) / len(faces)
     return right
