@@ -1,7 +1,8 @@
 """Rendered faces in memory, read from WebDataset tar shards. Knows labels and identities, nothing of models.
 
-A shard holds `KEY.webp` (RGB, square) followed by `KEY.json` with at least `identity`, `image` and `style` (-1 is the
-reference style: neutral, frontal, plain background).
+A shard holds `KEY.webp` or another picture, square, all of one size, and `KEY.json` with at least `identity`; trainings
+by style also want `style` (-1 is the reference style: neutral, frontal, plain background). `facesyn dataset convert`
+writes such.
 """
 
 import io
@@ -10,13 +11,14 @@ import tarfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from facesyn.errors import UsageError
+from facesyn.imaging import SUFFIXES
 
 if TYPE_CHECKING:
     import torch
@@ -96,12 +98,12 @@ def read_shards(folder: Path, pattern: str = "*.tar", limit: int | None = None) 
     for path in sorted(folder.glob(pattern)):
         with tarfile.open(path) as tar:
             for member in tar:
-                file = tar.extractfile(member)
-                if file is None or (limit is not None and len(labels) >= limit and member.name.endswith(".webp")):
+                suffix, file = PurePosixPath(member.name).suffix, tar.extractfile(member)
+                if file is None or (limit is not None and len(labels) >= limit and suffix in SUFFIXES):
                     break
-                if member.name.endswith(".webp"):
+                if suffix in SUFFIXES:
                     pictures.append(np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB")))
-                elif member.name.endswith(".json"):
+                elif suffix == ".json":
                     labels.append(json.load(file))
     if not labels:
         raise UsageError(

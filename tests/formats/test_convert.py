@@ -14,6 +14,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -21,6 +22,7 @@ from facesyn.errors import DatasetError
 from facesyn.formats.convert import convert
 from facesyn.formats.registry import open_dataset
 from facesyn.formats.samples import Layout, Sample
+from facesyn.rendered import read_shards
 
 from .conftest import FORMATS, encoded, hashes, write_people
 
@@ -47,6 +49,17 @@ def test_a_chain_through_all_formats_gives_the_first_back(people: Path, converte
     before, after = hashes(people), hashes(place)
     assert {name: after[name] for name in before} == before
     assert after.keys() - before.keys() == {"SHA256SUMS", "classes.json", "manifest.json"}
+
+
+def test_trainings_read_the_shards_it_writes(people: Path, converted: Convert) -> None:
+    faces = read_shards(converted("webdataset"))
+    shown = {
+        (label["identity"], label["seed"]): picture for label, picture in zip(faces.labels, faces.images, strict=True)
+    }
+    assert len(shown) == 28
+    for sample in samples(people):
+        picture = Image.open(io.BytesIO(sample.data)).convert("RGB")
+        assert np.array_equal(shown[sample.row["identity"], sample.row["seed"]], np.asarray(picture))
 
 
 @pytest.mark.parametrize("to", FORMATS)
