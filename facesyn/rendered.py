@@ -1,4 +1,4 @@
-"""Rendered faces in memory, read from WebDataset tar shards. Knows labels and identities, nothing of models.
+"""Rendered faces in memory, read from folders or WebDataset tar shards. Knows labels and identities, nothing of models.
 
 A shard holds `KEY.webp` or another picture, square, all of one size, and `KEY.json` with at least `identity`; trainings
 by style also want `style` (-1 is the reference style: neutral, frontal, plain background). `facesyn dataset convert`
@@ -18,12 +18,15 @@ import numpy as np
 from PIL import Image
 
 from facesyn.errors import UsageError
-from facesyn.imaging import SUFFIXES
+from facesyn.imaging import SUFFIXES, load_image
+from facesyn.records import METADATA, RenderedRow, read_rows
 
 if TYPE_CHECKING:
     import torch
 
 REFERENCE_STYLE = -1
+PORTRAITS = "portraits"
+"""Where `facesyn references render` puts what shows people in the reference style."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,21 @@ class StylePairs:
         return len(self.target)
 
 
+def read_renders(folder: Path) -> RenderedFaces:
+    """All faces of a folder of `facesyn references render`, its portraits first, or of a folder of shards.
+
+    Raises UsageError where there are none, RecordError for rows that do not tell identity and style.
+    """
+    if not (folder / METADATA).is_file():
+        return read_shards(folder)
+    places = [place for place in (folder / PORTRAITS, folder) if (place / METADATA).is_file()]
+    rows = [(place, row) for place in places for row in read_rows(place / METADATA, RenderedRow)]
+    if not rows:
+        raise UsageError(f"{folder / METADATA} lists no picture.")
+    images = np.stack([np.asarray(load_image(place / row.file_name)) for place, row in rows])
+    return RenderedFaces(images, [row.model_dump() for _, row in rows])
+
+
 def read_shards(folder: Path, pattern: str = "*.tar", limit: int | None = None) -> RenderedFaces:
     """All faces of the shards `folder/pattern` in name order, at most `limit`. Raises UsageError if there are none."""
     pictures: list[np.ndarray] = []
@@ -108,6 +126,6 @@ def read_shards(folder: Path, pattern: str = "*.tar", limit: int | None = None) 
     if not labels:
         raise UsageError(
             f"No rendered faces in {folder} ({pattern}).",
-            hint="Point --data at a folder of WebDataset tar shards.",
+            hint="Point it at a folder of `facesyn references render`, or of WebDataset tar shards.",
         )
     return RenderedFaces(np.stack(pictures), labels)

@@ -58,10 +58,10 @@ def transfer(
     from facesyn.models import resolve
     from facesyn.out import out
     from facesyn.records import write_bytes
-    from facesyn.rendered import read_shards
+    from facesyn.rendered import read_renders
 
-    faces = read_shards(data)
-    known = None if training is None else read_shards(training)
+    faces = read_renders(data)
+    known = None if training is None else read_renders(training)
     options = {"model": model, "device": device, "steps": steps, "identity_scale": identity_scale}
     network = registry.create(registry.Role.TRANSFER, "auto", options | {"style_scale": style_scale})
     without = registry.create(registry.Role.TRANSFER, "auto", options | {"style_scale": 0.0})

@@ -42,17 +42,17 @@ def models(
     from facesyn.evaluation.transfer import evaluate_transfer
     from facesyn.identity.encoders import open_encoder
     from facesyn.identity.landmarks import load_landmarker
-    from facesyn.labelled import read_labelled
+    from facesyn.labelled import of_rendered
     from facesyn.out import out
-    from facesyn.rendered import read_shards
+    from facesyn.rendered import read_renders
 
-    unseen = read_shards(data)
-    known = None if training is None else read_shards(training)
+    unseen = read_renders(data)
+    known = None if training is None else read_renders(training)
     judge = open_encoder(encoder)
     report: dict[str, Any] = {"autoencoder": _autoencoder(atd, data)}
-    strangers = read_labelled(people or data)
+    strangers = of_rendered(read_renders(people) if people else unseen)
     portraits = strangers.subset(strangers.frontal.nonzero()[0])
-    learned = None if training is None else read_labelled(training)
+    learned = None if known is None else of_rendered(known)
     report["generator"] = _generator(ufg, portraits, learned, judge, classifier, faces, seed, device)
     options = {"model": atd, "device": device}
     network = registry.create(registry.Role.TRANSFER, "auto", options)
@@ -72,11 +72,11 @@ def _autoencoder(model: str, data: Path) -> dict[str, float]:
     from diffusers import AutoencoderKL
 
     from facesyn.models import resolve
-    from facesyn.rendered import read_shards
+    from facesyn.rendered import read_renders
     from facesyn.training.autoencoder import measure_autoencoder
 
     vae = AutoencoderKL.from_pretrained(resolve(model, "atd"), subfolder="vae", local_files_only=True)
-    return measure_autoencoder(vae.eval(), read_shards(data), limit=400)
+    return measure_autoencoder(vae.eval(), read_renders(data), limit=400)
 
 
 def _generator(

@@ -62,11 +62,12 @@ def train(
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data", help="Folder of WebDataset tar shards of rendered faces, or of MakeHuman's data to render from."
+            "--data",
+            help="Folder of rendered faces or of WebDataset shards of such, or MakeHuman's data to render from.",
         ),
     ] = None,
     held_out: Annotated[
-        Path | None, typer.Option("--held-out", help="Folder of shards to validate on, never trained on.")
+        Path | None, typer.Option("--held-out", help="Folder of rendered faces to validate on, never trained on.")
     ] = None,
     dataset: Annotated[
         Path | None,
@@ -180,15 +181,16 @@ def train(
 
 
 def _renders(folder: Path, size: int, order: "Order", threads: int) -> "RenderedFaces":
-    """Faces of the shards in `folder`, or where it holds MakeHuman's data those of `order`, `size` pixels a side."""
+    """Faces rendered into `folder`, or where it holds MakeHuman's data those of `order`, `size` pixels a side."""
     from facesyn.out import out
+    from facesyn.records import METADATA
     from facesyn.references.assets import find_assets
     from facesyn.references.photographer import Equipment
     from facesyn.references.stream import render_faces
-    from facesyn.rendered import read_shards
+    from facesyn.rendered import read_renders
 
-    if any(folder.glob("*.tar")):
-        return read_shards(folder)
+    if (folder / METADATA).is_file() or any(folder.glob("*.tar")):
+        return read_renders(folder)
     find_assets(folder)  # a missing file is better told before the workers start
     with out.progress("render", order.identities * (1 + order.shots_per_identity)) as advance:
         return render_faces(Equipment(folder, size), order, threads, advance)
@@ -256,14 +258,14 @@ def _train_on_renders(
     settings: "Settings",
 ) -> None:
     from facesyn.out import out
-    from facesyn.rendered import read_shards
+    from facesyn.rendered import read_renders
 
     seer = None
     if teacher is not None:
         from facesyn.identity.encoders import open_encoder
 
         seer = open_encoder(teacher, {"device": settings.device})
-    unseen = read_shards(held_out)
+    unseen = read_renders(held_out)
     faces = _renders(data, unseen.images.shape[1], order, settings.threads)
     if what is Trainable.AUTOENCODER:
         from facesyn.training.autoencoder import train_autoencoder

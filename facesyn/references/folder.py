@@ -22,13 +22,13 @@ from facesyn.references.looks import KINDS
 from facesyn.references.photographer import Rendered
 from facesyn.references.plans import Shot
 from facesyn.references.studio import Geometry
-from facesyn.rendered import REFERENCE_STYLE
+from facesyn.rendered import PORTRAITS, REFERENCE_STYLE
 from facesyn.stages.folder import StageFolder
 
 MAPS = ("depth", "normals", "segmentation")
 DEPTH_UNIT = 0.001
 """Decimetres per step of a 16-bit depth map: a tenth of a millimetre. 0 is background."""
-PORTRAITS, EDGES = "portraits", "edges"
+EDGES = "edges"
 
 
 class ReferenceFolder:
@@ -56,8 +56,7 @@ class ReferenceFolder:
     def begin(self) -> None:
         """Make the folders, each with the file that says it is ours."""
         for each in (self.pictures, self.portraits, self.edges):
-            each.folder.mkdir(parents=True, exist_ok=True)
-            each.metadata.touch()
+            each.begin()
 
     def row(self, name: str, labels: Mapping[str, Any]) -> RenderedRow:
         return RenderedRow.model_validate({"file_name": f"{name}.png", "render": self._facts, **labels})

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from facesyn.records import METADATA
 from facesyn.references.edges import inner_face
-from facesyn.rendered import REFERENCE_STYLE, RenderedFaces, read_shards
+from facesyn.rendered import REFERENCE_STYLE, RenderedFaces, read_renders
 from facesyn.training.ufg import edge_maps
 
 SETTINGS = {
@@ -38,7 +38,7 @@ def release(runs: Path, renders: Path, bundle: Path) -> None:
         if part in SETTINGS:
             release_model(runs / "decoder" / "vae", bundle / part / "vae")  # better than the one they were trained with
             _write(bundle / part / "facesyn.json", json.dumps(SETTINGS[part], indent=2) + "\n")
-    faces = read_shards(renders)
+    faces = read_renders(renders)
     write_edges(faces, bundle / "edges")
     write_references(faces, bundle / "references")
 

@@ -18,8 +18,7 @@ from facesyn.atd import ATDPipeline, StyleEncoder
 from facesyn.errors import ModelError, UsageError
 from facesyn.evaluation.measures import ssim_map
 from facesyn.labelled import LabelledFaces, read_labelled
-from facesyn.references.folder import PORTRAITS
-from facesyn.rendered import StylePairs
+from facesyn.rendered import PORTRAITS, StylePairs
 from facesyn.tensors import to_tensor
 from facesyn.training.atd import ATDNetworks, IdentityJudge, TransferLosses
 from facesyn.training.latents import encode_faces

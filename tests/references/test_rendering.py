@@ -20,6 +20,7 @@ from facesyn.references.photographer import Equipment, Photographer
 from facesyn.references.plans import Order, Shot
 from facesyn.references.stream import ReferenceStream
 from facesyn.references.styles import Pose, reference_style
+from facesyn.rendered import StylePairs, read_renders
 from facesyn.training.captions import attributes_of
 
 Run = Any
@@ -285,6 +286,21 @@ def test_a_training_renders_its_own_data(
     people = ["--identities", "2", "--styles", "3", "--threads", "1"]
     steps = ["--steps", "1", "--batch-size", "2", "--held-out", few, "-o", tmp_path / "run"]
     result = facesyn("train", "landmarker", "--data", assets, *people, *steps)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "run" / "model" / "config.json").is_file()
+
+
+def test_a_training_reads_what_references_render_wrote(
+    assets: Path, renderer: object, facesyn: Run, tmp_path: Path
+) -> None:
+    for name, seed in (("data", 1), ("unseen", 2)):
+        size = ("--identities", 2, "--styles", 3, "--seed", seed, "--size", 64)
+        assert facesyn("references", "render", *size, "--assets", assets, "-o", tmp_path / name).exit_code == 0
+    faces = read_renders(tmp_path / "data")
+    assert faces.images.shape == (8, 64, 64, 3) and len(faces.sources) == 2 and len(StylePairs.of(faces.labels)) == 6
+    words = ("--steps", 1, "--batch-size", 2, "--threads", 1, "-o", tmp_path / "run")
+    folders = ("--data", tmp_path / "data", "--held-out", tmp_path / "unseen")
+    result = facesyn("train", "landmarker", *folders, *words)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "run" / "model" / "config.json").is_file()
 
