@@ -111,7 +111,8 @@ def calibrate(
     thresholds: list[Threshold] = []
     refused: list[str] = []
     for pictures, strangers in product(("any", "frontal", "mixed"), ("all", "cell")):
-        if (strangers == "cell" and cells is None) or (pictures != "any" and not frontal.any()):
+        there = {"any": True, "frontal": frontal.any(), "mixed": frontal.any() and not frontal.all()}
+        if (strangers == "cell" and cells is None) or not there[pictures]:
             continue
         chosen = frontal if pictures == "frontal" else np.ones(len(identities), dtype=bool)
         cell = cells if cells is not None and strangers == "cell" else np.zeros(len(identities), dtype=int)

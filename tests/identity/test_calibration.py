@@ -56,6 +56,13 @@ def test_thresholds_are_those_of_a_count_over_all_pairs(people: dict[str, Any]) 
     assert pairs["any", "all"] == 120 * 119 // 2 and pairs["any", "cell"] == 3 * 40 * 39 // 2
 
 
+def test_portraits_alone_say_nothing_of_pairs_with_a_styled_picture(people: dict[str, Any]) -> None:
+    portraits = {key: value[people["frontal"]] for key, value in people.items()}
+    thresholds, refused = calibrate(**portraits, fmrs=(0.01,), resamples=20)
+    assert {row.pictures for row in thresholds} == {"any", "frontal"} and not refused
+    assert all(row.tar is None for row in thresholds)  # nobody is there twice
+
+
 def test_strangers_of_one_cell_need_a_higher_threshold(people: dict[str, Any]) -> None:
     thresholds, _ = calibrate(**people, fmrs=(0.01,), resamples=20)
     by_kind = {(row.pictures, row.strangers): row.threshold for row in thresholds}
