@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from facesyn.errors import UsageError
-from facesyn.evaluation.pairs import draw_pictures, pair_figures
+from facesyn.evaluation.pairs import dimensions, draw_pictures, pair_figures
 from facesyn.identity.encoders import embed_all, open_encoder
 from facesyn.labelled import LabelledFaces
 from facesyn.protocols import FaceEncoder
@@ -15,6 +15,8 @@ from facesyn.recognition.recipes import Protocol
 from facesyn.recognition.train import train_on_people
 
 FIGURES = ("eer", "fnmr_at_fmr_1e_2", "fnmr_at_fmr_1e_3", "fdr")
+COLLAPSED = 2.0
+"""Dimensions below which embeddings lie about on a line."""
 
 
 def matched(
@@ -86,6 +88,10 @@ def _one(
         encoder = open_encoder(f"recogniser:{run / 'model'}", {"crop": crop})
         runs.append(unseen_figures(encoder, unseen))
         report(f"{name}, seed {seed}: EER {runs[-1]['eer']['value']:.2%}")
+        if runs[-1]["dimensions"] < COLLAPSED:
+            report(
+                f"{name}, seed {seed}: the network has collapsed and says nothing of the data. Lower --learning-rate."
+            )
     summary = {}
     for key in FIGURES:
         values = [run[key]["value"] for run in runs]
@@ -101,7 +107,8 @@ def _one(
 def unseen_figures(encoder: FaceEncoder, unseen: LabelledFaces) -> dict[str, Any]:
     """Pair statistics on people nobody trained on, with intervals over people; per cell the errors at one threshold.
 
-    In a cell, `fmr` and `fnmr` are those of its own pairs at the threshold that gives FMR 1 % over all pairs.
+    `dimensions` are those its embeddings spread in. In a cell, `fmr` and `fnmr` are those of its own pairs at the
+    threshold that gives FMR 1 % over all pairs.
     """
     chosen = unseen.subset(draw_pictures(unseen.identities))
     embeddings = embed_all(encoder, chosen)
@@ -109,6 +116,7 @@ def unseen_figures(encoder: FaceEncoder, unseen: LabelledFaces) -> dict[str, Any
     if pairs is None:
         raise UsageError("The unseen people need two pictures each or more, of two people or more.")
     found: dict[str, Any] = {key: getattr(pairs, key).as_dict() for key in FIGURES}
+    found["dimensions"] = round(dimensions(embeddings), 3)
     if chosen.cells is not None:
         found["cells"] = _by_cell(embeddings, chosen.identities, chosen.cells)
     return found

@@ -12,7 +12,7 @@ from PIL import Image
 
 from facesyn.evaluation.audit import memorisation, nearest, nearest_stranger, repeated, style_leakage
 from facesyn.evaluation.dataset import agreement, chi_squared, consistency, retention, spread_within
-from facesyn.evaluation.pairs import bootstrap, draw_pictures, pair_figures
+from facesyn.evaluation.pairs import bootstrap, dimensions, draw_pictures, pair_figures
 from facesyn.labelled import LabelledFaces, read_labelled
 from facesyn.testing import drawn_face
 
@@ -45,10 +45,30 @@ def test_pair_figures_are_those_of_a_count(people: tuple[np.ndarray, np.ndarray]
     for figure, fmr in ((found.fnmr_at_fmr_1e_2, 0.01), (found.fnmr_at_fmr_1e_3, 0.001)):
         threshold = ranked[int(fmr * len(ranked) + 1e-9)]
         assert figure.value == pytest.approx(np.mean([v <= threshold for v in genuine]), abs=1e-6)
-        assert figure.low - 5e-3 <= figure.value <= figure.high + 5e-3
+        assert figure.low <= figure.value <= figure.high
     rates = [(np.mean(np.array(impostor) >= t), np.mean(np.array(genuine) < t)) for t in sorted(genuine + impostor)]
     assert found.eer.value == pytest.approx(np.mean(min(rates, key=lambda r: abs(r[0] - r[1]))), abs=2e-3)
     assert found.genuine.sum() == len(genuine) and found.impostor.sum() == len(impostor)
+
+
+def test_intervals_hold_the_figures_of_embeddings_that_lie_close_together(
+    people: tuple[np.ndarray, np.ndarray],
+) -> None:
+    embeddings, names = people
+    close = unit(np.concatenate([np.full((240, 1), 30.0), embeddings], 1))  # every cosine is above 0.997
+    found, apart = pair_figures(close, names), pair_figures(embeddings, names)
+    assert found is not None and apart is not None
+    for name in ("eer", "fdr", "fnmr_at_fmr_1e_2", "fnmr_at_fmr_1e_3"):
+        figure = getattr(found, name)
+        assert figure.low <= figure.value <= figure.high
+        assert figure.value == pytest.approx(getattr(apart, name).value, rel=0.01)
+
+
+def test_dimensions_count_the_directions_of_embeddings() -> None:
+    rng = np.random.default_rng(5)
+    assert dimensions(rng.normal(size=(20_000, 8))) == pytest.approx(8, abs=0.05)
+    assert dimensions(np.outer(rng.normal(size=500), rng.normal(size=8))) == pytest.approx(1)
+    assert dimensions(rng.normal(size=(500, 8)) * [1, 1, 0, 0, 0, 0, 0, 0] + 7) == pytest.approx(2, abs=0.05)
 
 
 def test_a_dataset_without_pairs_has_no_pair_figures(people: tuple[np.ndarray, np.ndarray]) -> None:

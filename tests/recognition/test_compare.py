@@ -69,5 +69,8 @@ def test_command_compares_two_folders(facesyn: Callable[..., Any], tmp_path: Pat
     for values in found["sets"].values():
         assert values["people"] == 5 and values["images"] == 15 and len(values["seeds"]) == 2
         assert 0 <= values["eer"]["mean"] <= 1 and values["eer"]["std"] is not None
+    runs = {f"{name}, seed {n}": run for name, each in found["sets"].items() for n, run in enumerate(each["seeds"])}
+    for name, run in runs.items():
+        assert (f"{name}: the network has collapsed" in result.stderr) == (run["dimensions"] < 2)
     again = facesyn(*command, "-o", tmp_path / "runs", *words, "--json")
     assert json.loads(again.stdout) == found  # finished runs are read, not repeated
