@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facesyn.evaluation.benchmark import equal_error_rate
+from facesyn.evaluation.benchmark import equal_error_rate, roc_curve
 
 BINS = 2000
+RANKS = 50_000
+"""Steps in which pairs are counted when people are resampled."""
 PICTURE_LIMIT = 4000
 """Pictures whose pairs are all looked at; of more, a draw that keeps as many people as it can."""
 
@@ -58,39 +60,61 @@ def pair_figures(
     names, person = np.unique(identities, return_inverse=True)
     first, second = np.triu_indices(len(person), 1)
     cosine = np.clip((embeddings @ embeddings.T)[first, second], -1, 1)
-    falling = np.argsort(-cosine, kind="stable")
-    first, second, cosine = person[first[falling]], person[second[falling]], cosine[falling].astype(float)
-    same = first == second
+    same = person[first] == person[second]
     if not same.any() or same.all():
         return None
+    rank, centres = _ranked(cosine)
 
-    def figures(weights: np.ndarray) -> tuple[float, ...] | None:
-        """Of a draw of people, each counted `weights` times; nobody is a stranger to himself."""
-        genuine, impostor = weights[first] * same, weights[first] * weights[second] * ~same
-        return _figures(cosine, genuine, impostor) if genuine.any() and impostor.any() else None
+    def counts(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pair = weights[person[first]] * np.where(same, 1.0, weights[person[second]])
+        genuine = np.bincount(rank[same], pair[same], minlength=len(centres))
+        return genuine, np.bincount(rank[~same], pair[~same], minlength=len(centres))
 
     rng = np.random.default_rng(seed)
-    draws = (np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names)) for _ in range(resamples))
-    spread = [found for weights in draws if (found := figures(weights.astype(float)))]
-    exact = _figures(cosine, same.astype(float), (~same).astype(float))
+    spread = []
+    for _ in range(resamples):
+        weights = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names)).astype(float)
+        genuine, impostor = counts(weights)
+        if genuine.sum() and impostor.sum():
+            spread.append(_ranked_figures(genuine, impostor, centres))
+    exact = _exact_figures(cosine[same], cosine[~same])
     low, high = np.quantile(np.array(spread), (0.025, 0.975), axis=0)
     eer, fdr, at_1e_2, at_1e_3 = (Interval(*each) for each in zip(exact, low.tolist(), high.tolist(), strict=True))
     genuine, impostor = (np.histogram(cosine[which], BINS, (-1, 1))[0].astype(float) for which in (same, ~same))
     return PairFigures(eer, fdr, at_1e_2, at_1e_3, genuine, impostor)
 
 
-def _figures(cosine: np.ndarray, genuine: np.ndarray, impostor: np.ndarray) -> tuple[float, ...]:
-    """EER, FDR, FNMR at FMR 1 % and 0.1 % of pairs in falling order of cosine; two weights say how much each counts."""
-    whole = np.append(cosine[1:] != cosine[:-1], True)  # pairs that are alike pass a threshold together
-    far, tar = (np.concatenate([[0.0], np.cumsum(each)[whole] / each.sum()]) for each in (impostor, genuine))
-    (mean_g, var_g), (mean_i, var_i) = (_moments(cosine, each) for each in (genuine, impostor))
-    fdr = (mean_g - mean_i) ** 2 / max(var_g + var_i, 1e-12)
+def _ranked(cosine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The step of every cosine, `RANKS` of as many each, and the mean of every step.
+
+    By rank, because cosines may lie close together wherever an encoder puts them; equal ones share a step.
+    """
+    rising = np.argsort(cosine)
+    ordered = cosine[rising]
+    new = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    place = np.maximum.accumulate(np.where(new, np.arange(len(cosine)), 0))
+    _, step = np.unique(place * RANKS // len(cosine), return_inverse=True)
+    rank = np.empty_like(step)
+    rank[rising] = step
+    return rank, np.bincount(step, ordered) / np.bincount(step)
+
+
+def _exact_figures(genuine: np.ndarray, impostor: np.ndarray) -> tuple[float, ...]:
+    far, tar = roc_curve(genuine, impostor)
+    fdr = (genuine.mean() - impostor.mean()) ** 2 / max(genuine.var() + impostor.var(), 1e-12)
     return (equal_error_rate(far, tar), float(fdr), *(float(1 - tar[far <= f].max()) for f in (1e-2, 1e-3)))
 
 
-def _moments(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    mean = float(np.average(values, weights=weights))
-    return mean, float(np.average((values - mean) ** 2, weights=weights))
+def _ranked_figures(genuine: np.ndarray, impostor: np.ndarray, centres: np.ndarray) -> tuple[float, ...]:
+    far = np.concatenate([[0.0], np.cumsum(impostor[::-1]) / impostor.sum()])
+    tar = np.concatenate([[0.0], np.cumsum(genuine[::-1]) / genuine.sum()])
+    moments = []
+    for counts in (genuine, impostor):
+        mean = np.average(centres, weights=counts)
+        moments.append((mean, np.average((centres - mean) ** 2, weights=counts)))
+    (mean_g, var_g), (mean_i, var_i) = moments
+    fdr = (mean_g - mean_i) ** 2 / max(var_g + var_i, 1e-12)
+    return (equal_error_rate(far, tar), float(fdr), *(float(1 - tar[far <= f].max()) for f in (1e-2, 1e-3)))
 
 
 def dimensions(embeddings: np.ndarray) -> float:
