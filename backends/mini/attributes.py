@@ -28,7 +28,7 @@ class MiniClassifier:
         from facesyn.tensors import to_tensor
 
         with torch.no_grad():
-            scores = self._network.judge(to_tensor(faces, self._network.config["size"]).to(self._device))
+            scores = self._network.flip_averaged(to_tensor(faces, self._network.config["size"]).to(self._device))
         found: list[dict[str, dict[str, float]]] = [{} for _ in faces]
         for attribute, names in self._network.config["categories"].items():
             for each, shares in zip(found, scores[attribute].softmax(1).tolist(), strict=True):

@@ -113,7 +113,7 @@ class AttributeNet(ModelMixin, ConfigMixin):
     """How the one face in a picture looks: scores for the categories of every attribute.
 
     Input (b, 3, h, w) in [-1, 1], resized to `size`; output: attribute → (b, number of categories), before the
-    softmax. `categories` names them in order. The size is that of the pictures it learns from: wrinkles are fine.
+    softmax. `categories` names them in order. The usual size is that of facesyn's pictures: wrinkles are fine.
     """
 
     @register_to_config
@@ -137,7 +137,7 @@ class AttributeNet(ModelMixin, ConfigMixin):
         features = self.reduce(self.trunk(faces))
         return {name: head(features) for name, head in self.heads.items()}
 
-    def judge(self, faces: torch.Tensor) -> dict[str, torch.Tensor]:
+    def flip_averaged(self, faces: torch.Tensor) -> dict[str, torch.Tensor]:
         """As a call; of a picture and its mirror image, whose scores are averaged."""
         seen, mirrored = self(faces), self(faces.flip(3))
         return {name: (scores + mirrored[name]) / 2 for name, scores in seen.items()}

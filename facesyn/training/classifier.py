@@ -68,7 +68,7 @@ def measure_classifier(model: AttributeNet, faces: RenderedFaces, batch_size: in
         part = np.arange(start, min(start + batch_size, len(faces)))
         pictures = faces.batch(part)
         for suffix, shown in (("", pictures), ("_grey", grey(pictures))):
-            for name, scores in model.judge(shown).items():
+            for name, scores in model.flip_averaged(shown).items():
                 hits = (scores.argmax(1) == wanted[name][part]).sum()
                 right[name + suffix] = right.get(name + suffix, 0.0) + float(hits) / len(faces)
     return right
