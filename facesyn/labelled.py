@@ -17,7 +17,7 @@ from PIL import Image
 from facesyn.errors import ImageError, UsageError
 from facesyn.imaging import SUFFIXES, load_image
 from facesyn.records import METADATA, PictureRow, read_rows
-from facesyn.rendered import REFERENCE_STYLE, RenderedFaces, read_shards
+from facesyn.rendered import PORTRAITS, REFERENCE_STYLE, RenderedFaces, read_shards
 
 CELL = ("ethnicity", "gender", "age_interval")
 
@@ -107,6 +107,12 @@ def read_labelled(folder: Path) -> LabelledFaces:
     if any(folder.glob("*.tar")):
         return of_rendered(read_shards(folder))
     return _from_subfolders(folder)
+
+
+def read_people(folder: Path) -> LabelledFaces:
+    """The people of a folder, with their portraits where it is one of rendered references."""
+    faces = read_labelled(folder)
+    return faces.joined(read_labelled(folder / PORTRAITS)) if (folder / PORTRAITS).is_dir() else faces
 
 
 def read_gallery(folder: Path) -> LabelledFaces:

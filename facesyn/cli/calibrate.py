@@ -35,11 +35,11 @@ def calibrate(
     from facesyn.identity.calibration import FMRS, Calibration, fingerprint_of, write_calibration
     from facesyn.identity.calibration import calibrate as measure
     from facesyn.identity.encoders import embed_all, open_encoder
-    from facesyn.labelled import read_labelled
+    from facesyn.labelled import read_people
     from facesyn.out import out
     from facesyn.protocols import CalibratedEncoder
 
-    faces = read_labelled(data)
+    faces = read_people(data)
     judge = open_encoder(encoder)
     file = output or (judge.calibration_file if isinstance(judge, CalibratedEncoder) else None)
     if file is None:

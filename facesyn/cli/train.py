@@ -206,9 +206,9 @@ def _train_full_size(
     judge: Path | None,
 ) -> None:
     from facesyn.errors import UsageError
-    from facesyn.labelled import of_rendered
+    from facesyn.labelled import of_rendered, read_people
     from facesyn.out import out
-    from facesyn.training.stable_diffusion import picture_size, read_people, train_full_size
+    from facesyn.training.stable_diffusion import picture_size, train_full_size
 
     if dataset is not None and data is None:
         people = read_people(dataset)

@@ -17,8 +17,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from facesyn.atd import ATDPipeline, StyleEncoder
 from facesyn.errors import ModelError, UsageError
 from facesyn.evaluation.measures import ssim_map
-from facesyn.labelled import LabelledFaces, read_labelled
-from facesyn.rendered import PORTRAITS, StylePairs
+from facesyn.labelled import LabelledFaces
+from facesyn.rendered import StylePairs
 from facesyn.tensors import to_tensor
 from facesyn.training.atd import ATDNetworks, IdentityJudge, TransferLosses
 from facesyn.training.latents import encode_faces
@@ -116,12 +116,6 @@ class Photographs:
         if flip is not None:
             pictures[flip] = pictures[flip].flip(3)
         return pictures
-
-
-def read_people(folder: Path) -> LabelledFaces:
-    """The people of a folder, with their portraits where it is one of rendered references."""
-    faces = read_labelled(folder)
-    return faces.joined(read_labelled(folder / PORTRAITS)) if (folder / PORTRAITS).is_dir() else faces
 
 
 def pair(faces: LabelledFaces, seed: int = 0) -> tuple[StylePairs, bool]:

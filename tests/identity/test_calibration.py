@@ -1,5 +1,6 @@
 """Calibration against an independent count over all pairs, and what it refuses."""
 
+import json
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -133,3 +134,17 @@ def test_command_calibrates_a_folder_per_person(facesyn: Callable[..., Any], tmp
     assert result.exit_code == 0, result.stderr
     written = Calibration.model_validate_json((tmp_path / "c.json").read_text())
     assert [row.fmr for row in written.thresholds] == [0.1] and written.identities == 20 and "Left out" in result.stderr
+
+
+def test_command_takes_rendered_people_with_their_portraits(facesyn: Callable[..., Any], tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    for part, style in ((tmp_path / "renders", 4), (tmp_path / "renders" / "portraits", -1)):
+        part.mkdir()
+        rows = [{"file_name": f"{person}.png", "identity": f"{person}", "style": style} for person in range(20)]
+        for row in rows:
+            Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(part / row["file_name"])
+        (part / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = facesyn("calibrate", "--data", tmp_path / "renders", "-o", tmp_path / "c.json")
+    assert result.exit_code == 0, result.stderr
+    written = Calibration.model_validate_json((tmp_path / "c.json").read_text())
+    assert {row.pictures for row in written.thresholds} == {"any", "frontal", "mixed"} and written.images == 40
