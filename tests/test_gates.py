@@ -229,6 +229,7 @@ def test_a_refused_transfer_is_tried_in_another_style(
     assert len(accepted) == 2 and all(row.attempt and row.reference not in planned for row in accepted)
     before = (tmp_path / "out" / "metadata.jsonl").read_bytes()
     assert facesyn(*words).exit_code == 0 and (tmp_path / "out" / "metadata.jsonl").read_bytes() == before
+    assert "was made with another attempt and gates" in facesyn(*words, "--no-gates").stderr
 
 
 def test_every_exact_pair_is_written_whatever_the_gates_say(

@@ -107,7 +107,7 @@ def transfer(
     if not faces.is_dir():
         raise ImageError(f"There is no folder {faces}.", hint="Make one with `facesyn generate PROMPTS -o FACES`.")
     measured = ("source_similarity", "reference_similarity", "gates", "attempt", "rejected_by")
-    folder = StageFolder(output, TransferRow, measured=measured)
+    folder = StageFolder(output, TransferRow, measured=measured if gates else measured[:2])
     again = None
     if pairs is not None:
         pairings = pair_exactly(pairs, seed)

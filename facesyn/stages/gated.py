@@ -110,7 +110,7 @@ def transfer_gated(
 ) -> list[TransferRow]:
     """Make the pictures of `rows` and add those the gates let in; returns the rows whose attempts are used up.
 
-    `again` pairs an output's later attempts. Without it the pairs are what was asked for: every picture is added, with
+    `again` pairs an output by its attempt. Without it the pairs are what was asked for: every picture is added, with
     the gates that would have refused it in its row, and none is returned.
     """
     by_output = {pairing.output: pairing for pairing in pairings}
@@ -121,8 +121,7 @@ def transfer_gated(
         small.setdefault(done.identity, []).append(thumbnail(load_image(folder.folder / done.file_name)))
 
     def pair(row: TransferRow) -> Pairing:
-        attempt = rejections.attempts[row.file_name]
-        return again(row.file_name, attempt) if again and attempt else by_output[row.file_name]
+        return again(row.file_name, rejections.attempts[row.file_name]) if again else by_output[row.file_name]
 
     def attempt_all(batch: Sequence[TransferRow]) -> list[bool]:
         pairs = [pair(row) for row in batch]
