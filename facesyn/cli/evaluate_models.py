@@ -11,10 +11,11 @@ from facesyn.cli.options import Device, Json
 if TYPE_CHECKING:
     from facesyn.labelled import LabelledFaces
     from facesyn.protocols import FaceEncoder
+    from facesyn.rendered import RenderedFaces
 
 
 def models(
-    data: Annotated[Path, typer.Option("--data", help="Shards of rendered people, unseen: frontal and in styles.")],
+    data: Annotated[Path, typer.Option("--data", help="Rendered people, unseen: frontal and in styles.")],
     people: Annotated[
         Path | None, typer.Option("--people", help="More unseen people, for statistics; of --data where left out.")
     ] = None,
@@ -49,7 +50,7 @@ def models(
     unseen = read_renders(data)
     known = None if training is None else read_renders(training)
     judge = open_encoder(encoder)
-    report: dict[str, Any] = {"autoencoder": _autoencoder(atd, data)}
+    report: dict[str, Any] = {"autoencoder": _autoencoder(atd, unseen)}
     strangers = of_rendered(read_renders(people) if people else unseen)
     portraits = strangers.subset(strangers.frontal.nonzero()[0])
     learned = None if known is None else of_rendered(known)
@@ -68,15 +69,14 @@ def models(
     _print(report)
 
 
-def _autoencoder(model: str, data: Path) -> dict[str, float]:
+def _autoencoder(model: str, unseen: "RenderedFaces") -> dict[str, float]:
     from diffusers import AutoencoderKL
 
     from facesyn.models import resolve
-    from facesyn.rendered import read_renders
     from facesyn.training.autoencoder import measure_autoencoder
 
     vae = AutoencoderKL.from_pretrained(resolve(model, "atd"), subfolder="vae", local_files_only=True)
-    return measure_autoencoder(vae.eval(), read_renders(data), limit=400)
+    return measure_autoencoder(vae.eval(), unseen, limit=400)
 
 
 def _generator(
