@@ -13,7 +13,7 @@ from facesyn.errors import UsageError
 from facesyn.gates import measures
 from facesyn.gates.keeper import Keeper, rejected_by
 from facesyn.gates.settings import GateSettings
-from facesyn.identity.encoders import calibration_of, open_encoder
+from facesyn.identity.encoders import calibration_of, open_classifier, open_encoder
 from facesyn.identity.uniqueness import UniquenessIndex
 from facesyn.imaging import list_images, load_image
 from facesyn.records import FaceRow, TransferRow, read_rows
@@ -80,7 +80,7 @@ def test_a_copied_reference_a_copied_source_and_a_stranger_are_refused(
 
     def judged(picture: Image.Image) -> list[str]:
         to = [float((encoder.embed([picture])[0] * encoder.embed([other])[0]).sum()) for other in (source, reference)]
-        return rejected_by(keeper.examine_image(picture, *to, []))
+        return rejected_by(keeper.examine_image(picture, *to, [], {}))
 
     assert "leakage" in judged(reference) and "identity" in judged(source)
     assert "identity" in judged(faces[2])
@@ -104,6 +104,18 @@ def test_attributes_are_judged_in_colour_and_in_grey(faces: Sequence[Image.Image
     cell = {"ethnicity": "African", "gender": "male", "age_interval": "18-29"}
     (verdicts,) = Keeper(settings, 4, None).examine_sources(faces[:1], [cell])
     assert {f"{key}{suffix}" for key in cell for suffix in ("", " in grey")} <= {v.gate for v in verdicts}
+
+
+def test_images_are_held_to_what_was_asked_for(faces: Sequence[Image.Image]) -> None:
+    settings = GateSettings(classifier="mini", unique=False, identity=False, leakage=False)
+    said = open_classifier("mini", {}).classify(faces[:1])[0]["gender"]
+    right, wrong = sorted(said, key=lambda name: -said[name])
+
+    def refusing(settings: GateSettings, gender: str) -> list[str]:
+        return rejected_by(Keeper(settings, 4, None).examine_image(faces[0], None, None, [], {"gender": gender}))
+
+    assert "gender" not in refusing(settings, right) and "gender" in refusing(settings, wrong)
+    assert "gender" not in refusing(settings.model_copy(update={"image_attributes": False}), wrong)
 
 
 def test_sharpness_is_the_variance_of_the_laplacian(faces: Sequence[Image.Image]) -> None:
@@ -230,6 +242,25 @@ def test_a_refused_transfer_is_tried_in_another_style(
     before = (tmp_path / "out" / "metadata.jsonl").read_bytes()
     assert facesyn(*words).exit_code == 0 and (tmp_path / "out" / "metadata.jsonl").read_bytes() == before
     assert "was made with another attempt and gates" in facesyn(*words, "--no-gates").stderr
+
+
+def test_transfers_are_held_to_what_their_prompts_asked_for(facesyn: Callable[..., Any], tmp_path: Path) -> None:
+    prompts = [json.loads(line) for line in facesyn("prompts", "-n", 2).stdout.splitlines()]
+    text = "".join(json.dumps(row) + "\n" for row in prompts)
+    assert facesyn("generate", "-", "--no-gates", "-o", tmp_path / "faces", input=text).exit_code == 0
+    words = ["transfer", tmp_path / "faces", "--per-identity", 2, "--attempts", 1, "-o", tmp_path / "out"]
+    facesyn(*words, "--classifier", "mini")
+    kinds = {"metadata.jsonl": True, "rejected.jsonl": False}
+    rows = {
+        name: [json.loads(line) for line in (tmp_path / "out" / name).read_text().splitlines()]
+        for name in kinds
+        if (tmp_path / "out" / name).exists()
+    }
+    assert sum(map(len, rows.values())) == 4
+    for name, passed in kinds.items():
+        for row in rows.get(name, []):
+            ranks = [row["gates"][attribute] for attribute in ("ethnicity", "gender", "age_interval")]
+            assert not passed or ranks == [1, 1, 1]
 
 
 def test_every_exact_pair_is_written_whatever_the_gates_say(

@@ -231,15 +231,18 @@ def test_atd_trains_with_a_judge_of_latents(renders: RenderedFaces, tmp_path: Pa
     from facesyn.atd import ATDPipeline
     from facesyn.models import resolve
     from facesyn.training.atd import train_atd
+    from facesyn.training.latent_classifier import train_latent_classifier
     from facesyn.training.latent_recogniser import train_latent_recogniser
 
     vae = resolve("mini", "atd") / "vae"
     few = RenderedFaces(renders.images[:160], renders.labels[:160])
     brief = Settings(2, 16, 1e-3, threads=1, report_every=1, validate_every=2, warmup=1)
     train_latent_recogniser(few, few, vae, tmp_path / "judge", brief, lambda line: None)
-    train_atd(few, few, vae, tmp_path / "atd", brief, lambda line: None, tmp_path / "judge" / "model")
+    train_latent_classifier(few, few, vae, tmp_path / "looks", brief, lambda line: None)
+    judges = tmp_path / "judge" / "model", tmp_path / "looks" / "model"
+    train_atd(few, few, vae, tmp_path / "atd", brief, lambda line: None, *judges)
     lines = [json.loads(line) for line in (tmp_path / "atd" / "log.jsonl").read_text().splitlines()]
-    assert {"prediction", "identity", "leakage"} <= set(lines[0]) and "held_out_face_ssim" in lines[-1]
+    assert {"prediction", "identity", "leakage", "age_interval"} <= set(lines[0]) and "held_out_face_ssim" in lines[-1]
     saved = ATDPipeline.from_pretrained(tmp_path / "atd" / "model")
     assert saved.unet.config["in_channels"] == 3 * saved.vae.config["latent_channels"]
 
@@ -255,6 +258,30 @@ def test_a_recogniser_of_latents_comes_to_see_what_its_teacher_sees(renders: Ren
     train_latent_recogniser(few, few, resolve("mini", "atd") / "vae", tmp_path, settings, lambda line: None, teacher)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["teacher"] < 0.7 * lines[0]["teacher"]
+
+
+@pytest.mark.parametrize("teacher", [None, "mini"])
+def test_a_classifier_of_latents_learns_and_then_judges_transfers(
+    renders: RenderedFaces, tmp_path: Path, teacher: str | None
+) -> None:
+    from facesyn.identity.encoders import open_classifier
+    from facesyn.models import resolve
+    from facesyn.training.atd import AttributeJudge
+    from facesyn.training.latent_classifier import train_latent_classifier
+
+    few = RenderedFaces(renders.images[:160], renders.labels[:160])
+    settings = Settings(60, 32, 2e-3, threads=1, report_every=15, validate_every=60, warmup=1)
+    taught_by = open_classifier(teacher, {}) if teacher else None
+    train_latent_classifier(few, few, resolve("mini", "atd") / "vae", tmp_path, settings, lambda line: None, taught_by)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["gender"] < 0.8 * lines[0]["gender"] and lines[-1]["held_out_gender"] > 0.6
+    latents = torch.from_numpy(np.load(tmp_path / "latents.npz")["latents"][0, :64]).float()
+    judge = AttributeJudge(tmp_path / "model")
+    same, other = (
+        judge(latents, target, latents, torch.Generator().manual_seed(0)) for target in (latents, latents.roll(1, 0))
+    )
+    assert set(same) == {"ethnicity", "gender", "age_interval"}
+    assert all(same[name] < 0.5 * other[name] for name in same)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])

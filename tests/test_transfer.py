@@ -128,6 +128,11 @@ def test_missing_folders_are_named(facesyn: Any, faces: Path, tmp_path: Path) ->
     assert result.exit_code == 2 and "no folder" in result.stderr
 
 
+def test_a_classifier_with_nothing_to_compare_is_refused(facesyn: Any, faces: Path, tmp_path: Path) -> None:
+    result = facesyn("transfer", faces, "--classifier", "mini", "-o", tmp_path / "out")
+    assert result.exit_code == 2 and "asked to be" in result.stderr and not (tmp_path / "out").exists()
+
+
 def test_a_saved_model_of_ones_own_runs(facesyn: Any, faces: Path, styles: Path, tmp_path: Path) -> None:
     tiny.atd().save_pretrained(tmp_path / "model")
     out = tmp_path / "out"

@@ -16,17 +16,22 @@ if TYPE_CHECKING:
 
 
 class Trainable(StrEnum):
-    """What can be trained; `judge` is a second recogniser. UFG, ATD, decoder and latents need a trained autoencoder."""
+    """What can be trained; a judge is a second recogniser or classifier.
+
+    UFG, ATD, decoder and what looks at latents need a trained autoencoder.
+    """
 
     AUTOENCODER = "autoencoder"
     DECODER = "decoder"
     UFG = "ufg"
     ATD = "atd"
     LATENT_RECOGNISER = "latent-recogniser"
+    LATENT_CLASSIFIER = "latent-classifier"
     RECOGNISER = "recogniser"
     JUDGE = "judge"
     LANDMARKER = "landmarker"
     CLASSIFIER = "classifier"
+    JUDGE_CLASSIFIER = "judge-classifier"
 
 
 _DEFAULTS = {  # steps, batch size, learning rate
@@ -35,13 +40,16 @@ _DEFAULTS = {  # steps, batch size, learning rate
     Trainable.UFG: (20_000, 32, 4e-4),
     Trainable.ATD: (20_000, 32, 4e-4),
     Trainable.LATENT_RECOGNISER: (3000, 192, 6e-4),
+    Trainable.LATENT_CLASSIFIER: (3000, 192, 6e-4),
     Trainable.RECOGNISER: (4000, 96, 3e-4),
     Trainable.JUDGE: (4000, 96, 7e-4),
     Trainable.LANDMARKER: (4000, 64, 1e-3),
     Trainable.CLASSIFIER: (4000, 64, 1e-3),
+    Trainable.JUDGE_CLASSIFIER: (4000, 64, 1e-3),
 }
 
-_ON_LATENTS = (Trainable.DECODER, Trainable.UFG, Trainable.ATD, Trainable.LATENT_RECOGNISER)
+_OF_LATENTS = (Trainable.LATENT_RECOGNISER, Trainable.LATENT_CLASSIFIER)
+_ON_LATENTS = (Trainable.DECODER, Trainable.UFG, Trainable.ATD, *_OF_LATENTS)
 
 BACKBONES = ("iresnet18", "iresnet34", "iresnet50", "iresnet100", "mobilefacenet", "mini")
 HEADS = ("arcface", "cosface", "adaface")
@@ -99,9 +107,15 @@ def train(
         Path | None,
         typer.Option("--judge", help="Folder of a recogniser that joins the loss: for atd of latents."),
     ] = None,
+    latent_classifier: Annotated[
+        Path | None,
+        typer.Option("--latent-classifier", help="For atd: folder of a classifier of latents that joins the loss."),
+    ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option("--teacher", help="For latent-recogniser: a face encoder to learn from, as in --encoder."),
+        typer.Option(
+            "--teacher", help="For latent-recogniser and latent-classifier: an encoder, a classifier to learn from."
+        ),
     ] = None,
     start: Annotated[
         Path | None,
@@ -141,8 +155,10 @@ def train(
     from facesyn.tensors import choose_device
     from facesyn.training.loop import Settings
 
-    if teacher is not None and what is not Trainable.LATENT_RECOGNISER:
-        raise UsageError("--teacher is for latent-recogniser.", hint=f"Leave it out to train {what}.")
+    if teacher is not None and what not in _OF_LATENTS:
+        raise UsageError(f"--teacher is for {' and '.join(_OF_LATENTS)}.", hint=f"Leave it out to train {what}.")
+    if latent_classifier is not None and what is not Trainable.ATD:
+        raise UsageError("--latent-classifier is for atd.", hint=f"Leave it out to train {what}.")
     place = choose_device(device)
     if place.index is not None:
         raise UsageError("A training takes no number of a device.", hint="Set CUDA_VISIBLE_DEVICES, or leave it out.")
@@ -165,7 +181,7 @@ def train(
     if base is not None:
         if what is not Trainable.ATD or held_out is not None:
             raise UsageError("--base is for atd, and without --held-out: some of the people are left out for that.")
-        _train_full_size(base, dataset, data, order, output, settings, judge)
+        _train_full_size(base, dataset, data, order, output, settings, judge, latent_classifier)
     elif dataset is not None:
         if what is not Trainable.RECOGNISER or data or held_out:
             raise UsageError("--dataset trains a recogniser, and without --data and --held-out.")
@@ -177,7 +193,7 @@ def train(
     elif what in _ON_LATENTS and autoencoder is None:
         raise UsageError(f"Training {what} needs --autoencoder.", hint="Train one with `facesyn train autoencoder`.")
     else:
-        _train_on_renders(what, data, order, held_out, autoencoder, judge, teacher, output, settings)
+        _train_on_renders(what, data, order, held_out, autoencoder, judge, latent_classifier, teacher, output, settings)
 
 
 def _renders(folder: Path, size: int, order: "Order", threads: int) -> "RenderedFaces":
@@ -204,6 +220,7 @@ def _train_full_size(
     output: Path,
     settings: "Settings",
     judge: Path | None,
+    latent_classifier: Path | None,
 ) -> None:
     from facesyn.errors import UsageError
     from facesyn.labelled import of_rendered, read_people
@@ -216,7 +233,7 @@ def _train_full_size(
         people = of_rendered(_renders(data, picture_size(base), order, settings.threads))
     else:
         raise UsageError("--base needs one of --dataset and --data.", hint="Give a folder of known people.")
-    train_full_size(base, people, output, settings, out.note, judge)
+    train_full_size(base, people, output, settings, out.note, judge, latent_classifier)
 
 
 def _train_by_protocol(
@@ -253,6 +270,7 @@ def _train_on_renders(
     held_out: Path,
     autoencoder: Path | None,
     judge: Path | None,
+    latent_classifier: Path | None,
     teacher: str | None,
     output: Path,
     settings: "Settings",
@@ -260,11 +278,14 @@ def _train_on_renders(
     from facesyn.out import out
     from facesyn.rendered import read_renders
 
-    seer = None
+    encoder = classifier = None
     if teacher is not None:
-        from facesyn.identity.encoders import open_encoder
+        from facesyn.identity.encoders import open_classifier, open_encoder
 
-        seer = open_encoder(teacher, {"device": settings.device})
+        if what is Trainable.LATENT_CLASSIFIER:
+            classifier = open_classifier(teacher, {})
+        else:
+            encoder = open_encoder(teacher, {"device": settings.device})
     unseen = read_renders(held_out)
     faces = _renders(data, unseen.images.shape[1], order, settings.threads)
     if what is Trainable.AUTOENCODER:
@@ -282,20 +303,24 @@ def _train_on_renders(
     elif what is Trainable.ATD and autoencoder is not None:
         from facesyn.training.atd import train_atd
 
-        train_atd(faces, unseen, autoencoder, output, settings, out.note, judge)
+        train_atd(faces, unseen, autoencoder, output, settings, out.note, judge, latent_classifier)
     elif what is Trainable.LATENT_RECOGNISER and autoencoder is not None:
         from facesyn.training.latent_recogniser import train_latent_recogniser
 
-        train_latent_recogniser(faces, unseen, autoencoder, output, settings, out.note, seer)
+        train_latent_recogniser(faces, unseen, autoencoder, output, settings, out.note, encoder)
+    elif what is Trainable.LATENT_CLASSIFIER and autoencoder is not None:
+        from facesyn.training.latent_classifier import train_latent_classifier
+
+        train_latent_classifier(faces, unseen, autoencoder, output, settings, out.note, classifier)
     elif what in (Trainable.RECOGNISER, Trainable.JUDGE):
         from facesyn.training.recogniser import new_judge, train_recogniser
 
         model = new_judge() if what is Trainable.JUDGE else None
         train_recogniser(faces, unseen, output, settings, out.note, model)
-    elif what is Trainable.CLASSIFIER:
-        from facesyn.training.classifier import train_classifier
+    elif what in (Trainable.CLASSIFIER, Trainable.JUDGE_CLASSIFIER):
+        from facesyn.training.classifier import JUDGE, train_classifier
 
-        train_classifier(faces, unseen, output, settings, out.note)
+        train_classifier(faces, unseen, output, settings, out.note, JUDGE if what is Trainable.JUDGE_CLASSIFIER else {})
     else:
         from facesyn.training.landmarker import train_landmarker
 

@@ -79,12 +79,16 @@ def transfer(
         ),
     ] = None,
     calibration: CalibrationFile = None,
+    classifier: Annotated[
+        str, typer.Option("--classifier", help="Who judges attributes, as in clip,model=FOLDER; nobody where left out.")
+    ] = "",
     commercial: Commercial = False,
     option: BackendOptions = None,
 ) -> None:
     """Carry every face into several styles, and write a metadata.jsonl with similarities to source and reference.
 
-    Gates refuse what resembles its reference's person; it is tried again in another style, except for exact --pairs.
+    Gates refuse what resembles its reference's person, and with --classifier what looks otherwise than its prompt
+    asked; it is tried again in another style, except for exact --pairs.
 
     Stop it at any time and run the same command again: it goes on where it was.
 
@@ -92,8 +96,8 @@ def transfer(
     """
     from facesyn import registry
     from facesyn.banks import bank_folder, read_bank
-    from facesyn.errors import ImageError
-    from facesyn.gates.keeper import Keeper
+    from facesyn.errors import ImageError, UsageError
+    from facesyn.gates.keeper import Keeper, asked_categories
     from facesyn.gates.settings import GateSettings
     from facesyn.identity.encoders import open_encoder
     from facesyn.imaging import load_image
@@ -108,12 +112,19 @@ def transfer(
         raise ImageError(f"There is no folder {faces}.", hint="Make one with `facesyn generate PROMPTS -o FACES`.")
     measured = ("source_similarity", "reference_similarity", "gates", "attempt", "rejected_by")
     folder = StageFolder(output, TransferRow, measured=measured if gates else measured[:2])
-    again = None
+    again, sources = None, []
     if pairs is not None:
         pairings = pair_exactly(pairs, seed)
     else:
-        drawn = RandomPairs(read_sources(faces), read_bank(bank_folder(references, "references")), per_identity, seed)
+        sources = read_sources(faces)
+        drawn = RandomPairs(sources, read_bank(bank_folder(references, "references")), per_identity, seed)
         pairings, again = drawn.pairings(folder.done), drawn.attempt
+    cells = {source.identity: source.cell for source in sources}
+    if classifier and not any(cells.values()):
+        raise UsageError(
+            "Nothing says what these faces were asked to be, so --classifier has nothing to compare.",
+            hint="Leave it out, or carry a folder of `facesyn generate`, without --pairs.",
+        )
     check_unique([pairing.output for pairing in pairings], "output")
     for path in sorted({path for pairing in pairings for path in (pairing.source, pairing.reference)}):
         load_image(path)  # a corrupt picture is named before any work is done
@@ -133,7 +144,7 @@ def transfer(
 
         parts = licences.backend_parts(registry.Role.TRANSFER, backend, options)
         parts += [licences.bank_part(str(pairs.parent) if pairs else references, "references")]
-        parts += licences.faces_parts(faces) + licences.judges(encoder, gated=gates)
+        parts += licences.faces_parts(faces) + licences.judges(encoder, classifier if gates else "", gated=gates)
         licences.require_commercial(parts)
     network: AttributeTransfer = registry.create(registry.Role.TRANSFER, backend, options)
     judge: FaceEncoder | None = open_encoder(encoder) if encoder else None
@@ -152,9 +163,10 @@ def transfer(
                 identity=identity_fmr is not None,
                 identity_fmr=identity_fmr or 0.01,
                 leakage=judge is not None,
+                classifier=classifier,
             )
-            keeper = Keeper(settings, 1, judge)
-            short = transfer_gated(todo, pairings, again, network, judge, folder, keeper, batch_size, advance)
+            keeper = Keeper(settings, 1, judge, asked_categories([*cells.values()]))
+            short = transfer_gated(todo, pairings, again, cells, network, judge, folder, keeper, batch_size, advance)
     out.note(f"{len(folder.done)} pictures in {output}.")
     if doubtful := sum(row.rejected_by is not None for row in folder.done.values()):
         out.warning(f"{doubtful} of them would not have passed the gates; their rows say why, in rejected_by.")

@@ -249,7 +249,8 @@ class _Bench:
                 kept: dict[tuple[str, int], Image] = {}
                 for (row, number), image, likeness in zip(pairs, images, measured, strict=True):
                     others = thumbnails[row.id]
-                    verdicts = self.keeper.examine_image(image, likeness.source, likeness.reference, others)
+                    cell = {key: getattr(row, key) for key in CELL}
+                    verdicts = self.keeper.examine_image(image, likeness.source, likeness.reference, others, cell)
                     record = self._image_row(row, number, attempt, likeness)
                     if reasons := rejected_by(verdicts):
                         rejected.append(_rejected_image(record, number, attempt, verdicts, reasons))

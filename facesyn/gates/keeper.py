@@ -15,7 +15,14 @@ from facesyn.gates.settings import GateSettings
 from facesyn.identity.calibration import Calibration
 from facesyn.identity.encoders import calibration_of, embed_all, open_classifier
 from facesyn.identity.uniqueness import UniquenessIndex
+from facesyn.labelled import CELL
 from facesyn.protocols import AttributeClassifier, FaceDetector, FaceEncoder
+
+
+def asked_categories(cells: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """What a classifier is to choose from: `ethnicities`, `genders` and `age_intervals` that occur in `cells`."""
+    plural = {"ethnicity": "ethnicities", "gender": "genders", "age_interval": "age_intervals"}
+    return {plural[key]: sorted({cell[key] for cell in cells if cell.get(key)}) for key in CELL}
 
 
 class Keeper:
@@ -82,13 +89,11 @@ class Keeper:
         if self.settings.enabled and self.settings.frontal:
             for verdicts, (yaw, pitch, _) in zip(found, self._poses(pictures), strict=True):
                 verdicts.append(measures.frontal(float(yaw), float(pitch), self.settings.yaw))
-        if self.settings.enabled and self.settings.attributes and self.settings.classifier:
-            if self._classifier is None:
-                self._classifier = open_classifier(self.settings.classifier, self._categories)
+        if self.settings.attributes:
             greyed = [picture.convert("L").convert("RGB") for picture in pictures]
             for shown, suffix in ((pictures, ""), (greyed, " in grey")):  # an ethnicity is more than a tone of skin
-                for verdicts, said, cell in zip(found, self._classifier.classify(shown), asked, strict=True):
-                    verdicts += measures.attributes(said, cell, suffix)
+                for verdicts, more in zip(found, self._attributes(shown, asked, suffix), strict=True):
+                    verdicts += more
         return found
 
     def unique(self, index: UniquenessIndex, embedding: np.ndarray) -> list[Verdict]:
@@ -103,8 +108,12 @@ class Keeper:
         to_source: float | None,
         to_reference: float | None,
         others: Sequence[np.ndarray],
+        asked: Mapping[str, str],
     ) -> list[Verdict]:
-        """Verdicts on a transferred image, from its similarities and the thumbnails of its person's other images."""
+        """Verdicts on a transferred image, from its similarities and the thumbnails of its person's other images.
+
+        `asked` are attribute → category, as far as they are known.
+        """
         verdicts = self._quality(picture) + self._faces(picture, least=0)
         if "identity" in self.thresholds and to_source is not None:
             verdicts.append(measures.same_identity(to_source, self.thresholds["identity"], self.settings.copy_limit))
@@ -112,6 +121,9 @@ class Keeper:
             verdicts.append(measures.leakage(to_reference, self.thresholds["leakage"]))
         if self.settings.enabled and self.settings.duplicates:
             verdicts.append(measures.duplicate(picture, others, self.settings.distance))
+        if self.settings.image_attributes and asked:
+            (more,) = self._attributes([picture], [asked])
+            verdicts += more
         return verdicts
 
     def known(self) -> tuple[list[str], list[np.ndarray]]:
@@ -143,6 +155,16 @@ class Keeper:
         if self._detector is None:
             self._detector = registry.create(registry.Role.DETECTOR, self.settings.detector)
         return [measures.face_count(len(self._detector.detect(picture)), least=least)]
+
+    def _attributes(
+        self, pictures: Sequence[Image.Image], asked: Sequence[Mapping[str, str]], suffix: str = ""
+    ) -> list[list[Verdict]]:
+        if not (self.settings.enabled and self.settings.classifier):
+            return [[] for _ in pictures]
+        if self._classifier is None:
+            self._classifier = open_classifier(self.settings.classifier, self._categories)
+        said = self._classifier.classify(pictures)
+        return [measures.attributes(each, cell, suffix) for each, cell in zip(said, asked, strict=True)]
 
     def _poses(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         from facesyn.identity.landmarks import load_landmarker, poses

@@ -37,8 +37,11 @@ class GateSettings(BaseModel):
     """Greatest yaw, and greatest pitch, of a source in degrees."""
 
     attributes: bool = True
+    """Hold sources to the attributes asked for, in colour and in grey."""
+    image_attributes: bool = True
+    """Hold images to them too, as they are."""
     classifier: str = ""
-    """Who judges ethnicity, gender and age interval; empty: nobody, the gate stays open."""
+    """Who judges ethnicity, gender and age interval; empty: nobody, both gates stay open."""
 
     unique: bool = True
     alpha: Rate = 0.1

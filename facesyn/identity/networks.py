@@ -112,8 +112,9 @@ def recognition_crop(faces: torch.Tensor, size: int = 112) -> torch.Tensor:
 class AttributeNet(ModelMixin, ConfigMixin):
     """How the one face in a picture looks: scores for the categories of every attribute.
 
-    Input (b, 3, h, w) in [-1, 1], resized to `size`; output: attribute → (b, number of categories), before the
-    softmax. `categories` names them in order. The usual size is that of facesyn's pictures: wrinkles are fine.
+    Input (b, channels, h, w), pictures in [-1, 1], resized to `size`; output: attribute → (b, number of categories),
+    before the softmax. `categories` names them in order. The usual size is that of facesyn's pictures: wrinkles are
+    fine.
     """
 
     @register_to_config
@@ -123,10 +124,12 @@ class AttributeNet(ModelMixin, ConfigMixin):
         size: int = 128,
         widths: tuple[int, ...] = (32, 64, 96, 128),
         blocks: tuple[int, ...] = (1, 1, 1, 1),
+        channels: int = 3,
+        stem_stride: int = 2,
     ):
         super().__init__()
-        self.trunk = _trunk(3, tuple(widths), tuple(blocks))
-        side = size // 2 ** (len(widths) + 1)
+        self.trunk = _trunk(channels, tuple(widths), tuple(blocks), stem_stride)
+        side = size // stem_stride // 2 ** len(widths)
         self.reduce = nn.Sequential(nn.Conv2d(widths[-1], 48, 1, bias=False), nn.BatchNorm2d(48), nn.Flatten())
         self.heads = nn.ModuleDict({name: nn.Linear(48 * side * side, len(of)) for name, of in categories.items()})
 

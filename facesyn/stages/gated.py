@@ -6,7 +6,7 @@ stage that was killed goes on with the attempts that neither file tells of.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,7 @@ def transfer_gated(
     rows: Sequence[TransferRow],
     pairings: Sequence[Pairing],
     again: Callable[[str, int], Pairing] | None,
+    cells: Mapping[str, Mapping[str, str]],
     transfer: AttributeTransfer,
     encoder: FaceEncoder | None,
     folder: StageFolder[TransferRow],
@@ -110,8 +111,9 @@ def transfer_gated(
 ) -> list[TransferRow]:
     """Make the pictures of `rows` and add those the gates let in; returns the rows whose attempts are used up.
 
-    `again` pairs an output by its attempt. Without it the pairs are what was asked for: every picture is added, with
-    the gates that would have refused it in its row, and none is returned.
+    `cells` tell of an identity what was asked for, where that is known. `again` pairs an output by its attempt. Without
+    it the pairs are what was asked for: every picture is added, with the gates that would have refused it in its row,
+    and none is returned.
     """
     by_output = {pairing.output: pairing for pairing in pairings}
     opened = lru_cache(maxsize=256)(load_image)
@@ -132,7 +134,8 @@ def transfer_gated(
             batch, pairs, pictures, similarities(encoder, pictures, sources, references), strict=True
         ):
             others = small.setdefault(row.identity, [])
-            verdicts = keeper.examine_image(picture, likeness.source, likeness.reference, others)
+            asked = cells.get(row.identity, {})
+            verdicts = keeper.examine_image(picture, likeness.source, likeness.reference, others, asked)
             reasons = rejected_by(verdicts)
             known = {"reference": made_of.reference_name, "transfer_seed": made_of.seed}
             measured = {"source_similarity": likeness.source, "reference_similarity": likeness.reference}

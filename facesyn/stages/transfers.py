@@ -10,6 +10,7 @@ from facesyn.banks import BankPicture, choose
 from facesyn.errors import ImageError
 from facesyn.identity.similarity import similarities
 from facesyn.imaging import list_images, load_image
+from facesyn.labelled import CELL
 from facesyn.out import Advance
 from facesyn.protocols import AttributeTransfer, FaceEncoder
 from facesyn.records import METADATA, FaceRow, PairRow, TransferRow, read_rows
@@ -46,9 +47,15 @@ class Pairing:
 
 @dataclass(frozen=True)
 class SourceFace:
+    """A face to be carried into styles; `cell`, attribute → category, is what its prompt asked for, if it had one."""
+
     identity: str
     path: Path
-    gender: str
+    cell: Mapping[str, str]
+
+    @property
+    def gender(self) -> str:
+        return self.cell.get("gender", "")
 
 
 def draw_references(seed: int, identity: str, gender: str, strata: Sequence[Stratum], count: int) -> list[BankPicture]:
@@ -87,8 +94,8 @@ def read_sources(folder: Path) -> list[SourceFace]:
         missing = [row.file_name for row in rows if not (folder / row.file_name).is_file()]
         if missing:
             raise ImageError(f"{folder / METADATA} lists {missing[0]}, which is not there.")
-        return [SourceFace(row.id, folder / row.file_name, row.gender) for row in rows]
-    return [SourceFace(path.stem, path, "") for path in list_images(folder)]
+        return [SourceFace(row.id, folder / row.file_name, {key: getattr(row, key) for key in CELL}) for row in rows]
+    return [SourceFace(path.stem, path, {}) for path in list_images(folder)]
 
 
 class RandomPairs:

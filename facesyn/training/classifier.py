@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +18,8 @@ from facesyn.training.loop import Losses, Run, Settings
 ATTRIBUTES = ("ethnicity", "gender", "age_interval")
 GREY = 0.3
 """Share of pictures without colour, so that more than the colour of skin is learned."""
+JUDGE = {"size": 112, "widths": (40, 80, 160), "blocks": (1, 2, 2)}
+"""Of a second classifier, for figures about what the first one selected or taught: less detail, more depth."""
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -26,12 +30,20 @@ def grey(pictures: torch.Tensor) -> torch.Tensor:
 
 
 def train_classifier(
-    faces: RenderedFaces, held_out: RenderedFaces, folder: Path, settings: Settings, report: Callable[[str], None]
+    faces: RenderedFaces,
+    held_out: RenderedFaces,
+    folder: Path,
+    settings: Settings,
+    report: Callable[[str], None],
+    shape: Mapping[str, Any] = MappingProxyType({}),
 ) -> bool:
-    """Ethnicity, gender and age interval by cross-entropy; saved as `folder/model` at every validation."""
+    """Ethnicity, gender and age interval by cross-entropy; saved as `folder/model` at every validation.
+
+    `shape` are arguments of `AttributeNet`, where it is not to be the embedded one.
+    """
     categories = {name: sorted({label[name] for label in faces.labels}) for name in ATTRIBUTES}
     wanted = wanted_categories(faces, categories)
-    model = AttributeNet(categories)
+    model = AttributeNet(categories, **shape)
     run = Run(folder, model, settings)
 
     def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:

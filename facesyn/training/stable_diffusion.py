@@ -20,7 +20,7 @@ from facesyn.evaluation.measures import ssim_map
 from facesyn.labelled import LabelledFaces
 from facesyn.rendered import StylePairs
 from facesyn.tensors import to_tensor
-from facesyn.training.atd import ATDNetworks, IdentityJudge, TransferLosses
+from facesyn.training.atd import ATDNetworks, TransferLosses, judges
 from facesyn.training.latents import encode_faces
 from facesyn.training.loop import Run, Settings
 from facesyn.training.schedule import predicts_noise
@@ -148,7 +148,8 @@ def train_full_size(
     folder: Path,
     settings: Settings,
     report: Callable[[str], None],
-    judge_folder: Path | None = None,
+    recogniser_folder: Path | None = None,
+    classifier_folder: Path | None = None,
 ) -> bool:
     """Train in `folder`, in several processes under `torchrun`; `folder/model` is saved at every validation.
 
@@ -174,8 +175,10 @@ def train_full_size(
             batch_size=4,
             device=run.device,
         )
-    judge = None if judge_folder is None else IdentityJudge(judge_folder, run.device)
-    losses = TransferLosses(networks, pipeline.scheduler, latents, pairs, settings.batch_size, run.device, judge=judge)
+    judging = judges(recogniser_folder, classifier_folder, run.device)
+    losses = TransferLosses(
+        networks, pipeline.scheduler, latents, pairs, settings.batch_size, run.device, judges=judging
+    )
     shown, _ = pair(strangers, settings.seed)
     photographs = Photographs(strangers, pipeline.size)
 

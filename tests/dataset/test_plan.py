@@ -75,7 +75,7 @@ def test_plan_depends_on_the_seed_alone() -> None:
 def test_references_and_seeds_are_those_of_the_transfer_stage() -> None:
     recipe = load_recipe("demo")
     prompts = prompts_for(recipe)
-    sources = [SourceFace(row.id, Path(f"{row.id}.png"), row.gender) for row in prompts]
+    sources = [SourceFace(row.id, Path(f"{row.id}.png"), {"gender": row.gender}) for row in prompts]
     planned = [
         (image_name(row.id, number), reference, transfer_seed(recipe.seed, row.id, number))
         for row in make_plan(recipe, prompts, BANK, BANK)
