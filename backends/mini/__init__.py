@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..recogniser import RecogniserEncoder
 
-PARTS = ("ufg", "atd", "recogniser", "judge", "landmarker", "classifier", "judge_classifier", "edges", "references")
+PARTS = ("ufg", "atd", "recogniser", "judge", "landmarker", "classifier", "edges", "references")
 
 
 class MiniBundle:

@@ -8,15 +8,13 @@ from PIL import Image
 class MiniClassifier:
     """Ethnicity, gender and age interval of facesyn's own pictures; `model` is `mini` or a trained network's folder."""
 
-    part = "classifier"
-
     def __init__(self, model: str = "mini", device: str = "auto"):
         from facesyn.errors import ModelError
         from facesyn.identity.networks import AttributeNet
         from facesyn.models import resolve
         from facesyn.tensors import choose_device
 
-        folder = resolve(model, self.part)
+        folder = resolve(model, "classifier")
         self._device = choose_device(device)
         try:
             self._network = AttributeNet.from_pretrained(folder, local_files_only=True).eval().to(self._device)
@@ -36,12 +34,3 @@ class MiniClassifier:
             for each, shares in zip(found, scores[attribute].softmax(1).tolist(), strict=True):
                 each[attribute] = dict(zip(names, shares, strict=True))
         return found
-
-
-class MiniJudgeClassifier(MiniClassifier):
-    """The second embedded attribute network: another shape, trained on other people than the first, which gates use.
-
-    What the first one selected, or taught, looks better to that one than it is; this one had no say in it.
-    """
-
-    part = "judge_classifier"

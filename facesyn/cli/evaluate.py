@@ -40,6 +40,9 @@ def transfer(
     identity_scale: Annotated[float | None, typer.Option("--identity-scale", min=0)] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     encoder: Annotated[str, typer.Option("--encoder", help="Face encoder that judges identity.")] = ENCODERS[0],
+    classifier: Annotated[
+        str | None, typer.Option("--classifier", help="Attribute classifier: whether people look as old as they are.")
+    ] = None,
     sheet: Annotated[
         Path | None, typer.Option("--sheet", help="PNG of examples: source, reference, output, truth.")
     ] = None,
@@ -52,7 +55,7 @@ def transfer(
     """
     from facesyn import registry
     from facesyn.evaluation.transfer import evaluate_transfer
-    from facesyn.identity.encoders import open_encoder
+    from facesyn.identity.encoders import open_classifier, open_encoder
     from facesyn.identity.networks import Landmarker
     from facesyn.imaging import contact_sheet, encode_png
     from facesyn.models import resolve
@@ -67,9 +70,10 @@ def transfer(
     without = registry.create(registry.Role.TRANSFER, "auto", options | {"style_scale": 0.0})
     judge = open_encoder(encoder, {"device": device})
     landmarker = Landmarker.from_pretrained(resolve("mini", "landmarker"), local_files_only=True).eval()
+    looks = open_classifier(classifier, {}) if classifier else None
     with out.progress("evaluate", pairs) as advance:
         figures = evaluate_transfer(
-            network, without, judge, landmarker, faces, known, count=pairs, seed=seed, advance=advance
+            network, without, judge, landmarker, faces, known, looks, count=pairs, seed=seed, advance=advance
         )
     if sheet is not None:
         shown = [
@@ -100,6 +104,11 @@ def transfer_rows(values: dict[str, Any]) -> list[tuple[str, str]]:
         ("nearer to source than to reference", interval(values["nearer_to_source"])),
         ("above the 1 % FMR threshold", interval(values["above_threshold"])),
         ("more like the reference's person than the truth is", interval(values["leakage"])),
+        *(
+            (f"{attribute.replace('_', ' ')} as labelled, {pictures}", interval(share))
+            for pictures, found in values["attributes"].items()
+            for attribute, share in found.items()
+        ),
     ]
 
 

@@ -10,7 +10,7 @@ from facesyn.cli.options import Device, Json
 
 if TYPE_CHECKING:
     from facesyn.labelled import LabelledFaces
-    from facesyn.protocols import FaceEncoder
+    from facesyn.protocols import AttributeClassifier, FaceEncoder
     from facesyn.rendered import RenderedFaces
 
 
@@ -41,7 +41,7 @@ def models(
     """
     from facesyn import registry
     from facesyn.evaluation.transfer import evaluate_transfer
-    from facesyn.identity.encoders import open_encoder
+    from facesyn.identity.encoders import open_classifier, open_encoder
     from facesyn.identity.landmarks import load_landmarker
     from facesyn.labelled import of_rendered
     from facesyn.out import out
@@ -54,13 +54,23 @@ def models(
     strangers = of_rendered(read_renders(people) if people else unseen)
     portraits = strangers.subset(strangers.frontal.nonzero()[0])
     learned = None if known is None else of_rendered(known)
-    report["generator"] = _generator(ufg, portraits, learned, judge, classifier, faces, seed, device)
+    looks = open_classifier(classifier, portraits.categories) if classifier else None
+    report["generator"] = _generator(ufg, portraits, learned, judge, looks, faces, seed, device)
     options = {"model": atd, "device": device}
     network = registry.create(registry.Role.TRANSFER, "auto", options)
     without = registry.create(registry.Role.TRANSFER, "auto", options | {"style_scale": 0.0})
     with out.progress("transfer", pairs) as advance:
         figures = evaluate_transfer(
-            network, without, judge, load_landmarker("mini"), unseen, known, count=pairs, seed=seed, advance=advance
+            network,
+            without,
+            judge,
+            load_landmarker("mini"),
+            unseen,
+            known,
+            looks,
+            count=pairs,
+            seed=seed,
+            advance=advance,
         )
     report["transfer"] = figures.as_dict()
     if json:
@@ -84,7 +94,7 @@ def _generator(
     portraits: "LabelledFaces",
     learned: "LabelledFaces | None",
     judge: "FaceEncoder",
-    classifier: str | None,
+    classifier: "AttributeClassifier | None",
     count: int,
     seed: int,
     device: str,
@@ -97,7 +107,7 @@ def _generator(
     from facesyn.evaluation.dataset import retention
     from facesyn.evaluation.random_features import RandomFeatures
     from facesyn.identity.calibration import FMRS
-    from facesyn.identity.encoders import calibration_of, embed_all, open_classifier
+    from facesyn.identity.encoders import calibration_of, embed_all
     from facesyn.out import out
 
     generator = registry.create(registry.Role.GENERATOR, "auto", {"model": model, "device": device})
@@ -127,7 +137,7 @@ def _generator(
         "variance": measure.variance_shares([np.reshape(judge.embed(grid), shape) for grid in grids]),
     }
     if classifier is not None:
-        found["recovered"] = measure.recovery(made, portraits, open_classifier(classifier, portraits.categories))
+        found["recovered"] = measure.recovery(made, portraits, classifier)
     if learned is not None:
         found["memorised"] = memorisation(generated, embed_all(judge, learned), rendered)
     return found

@@ -1,7 +1,7 @@
 """How close a transfer comes to the true picture, where a renderer can show the truth. Works on tensors of pictures."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,7 +15,8 @@ from facesyn.evaluation.measures import ssim_map
 from facesyn.evaluation.pairs import Interval, by_person
 from facesyn.evaluation.verification import genuine_impostor, threshold_at_fmr
 from facesyn.identity.networks import Landmarker
-from facesyn.protocols import AttributeTransfer, FaceEncoder
+from facesyn.labelled import CELL
+from facesyn.protocols import AttributeClassifier, AttributeTransfer, FaceEncoder
 from facesyn.rendered import RenderedFaces, StylePairs
 from facesyn.tensors import to_tensor
 
@@ -39,6 +40,10 @@ class TransferFigures:
     above_threshold: Interval
     leakage: Interval
     """By how much outputs are more like the reference's person than the true picture is, in cosines."""
+    attributes: dict[str, dict[str, Interval]]
+    """Of the `model` and of the `true pictures`, attribute → the share that a classifier finds as labelled; {} if none
+    was asked.
+    """
     examples: list[list[Image.Image]]
     """Rows of source, reference, output, truth."""
 
@@ -127,6 +132,24 @@ def cell_of(label: Mapping[str, Any]) -> tuple[str, ...]:
     return label["ethnicity"], label["gender"], label["age_interval"]
 
 
+def recovered(
+    classifier: AttributeClassifier, pictures: list[Image.Image], labels: Sequence[Mapping[str, Any]]
+) -> dict[str, Interval]:
+    """Attribute → the share of `pictures` of which `classifier` finds likeliest what their label says."""
+    people = np.array([label["identity"] for label in labels])
+    said = [each for part in _parts(pictures) for each in classifier.classify(part)]
+
+    def right(key: str) -> np.ndarray:
+        likeliest = [max(each[key], key=each[key].__getitem__) for each in said]
+        return np.array([found == label[key] for found, label in zip(likeliest, labels, strict=True)])
+
+    return {key: by_person(right(key), people) for key in CELL}
+
+
+def _parts(pictures: list[Image.Image], size: int = 64) -> list[list[Image.Image]]:
+    return [pictures[i : i + size] for i in range(0, len(pictures), size)]
+
+
 def evaluate_transfer(
     transfer: AttributeTransfer,
     without_style: AttributeTransfer,
@@ -134,6 +157,7 @@ def evaluate_transfer(
     landmarker: Landmarker,
     faces: RenderedFaces,
     training: RenderedFaces | None = None,
+    classifier: AttributeClassifier | None = None,
     *,
     count: int,
     batch_size: int = 8,
@@ -145,8 +169,8 @@ def evaluate_transfer(
     `without_style` is the same model with its style switched off. The pairs are spread evenly over the styles, the
     reference drawn by `seed`; each of the three rows of figures is over the same pairs. Similarities are judged by
     `encoder`, whose threshold at a false match rate of 1 % is taken from all pairs of `faces`. With `training`, what
-    the model learned from, it is also told how far looking up the best training picture would have come. Raises
-    UsageError where no two people share a style.
+    the model learned from, it is also told how far looking up the best training picture would have come; with a
+    `classifier`, whether people still look as old as they are. Raises UsageError where no two people share a style.
     """
     pairs = StylePairs.of(faces.labels)
     if not len(pairs):
@@ -191,11 +215,20 @@ def evaluate_transfer(
     if training is not None:
         beside["nearest training"] = nearest_of_cell(truth, [cell_of(faces.labels[i]) for i in target], training)
 
-    embeddings = np.concatenate([encoder.embed(pictures[i : i + 64]) for i in range(0, len(pictures), 64)])
+    embeddings = np.concatenate([encoder.embed(part) for part in _parts(pictures)])
     _, impostor = genuine_impostor(embeddings, np.array([label["identity"] for label in faces.labels]))
-    outputs = np.concatenate([encoder.embed(made["with"][i : i + 64]) for i in range(0, len(picks), 64)])
+    outputs = np.concatenate([encoder.embed(part) for part in _parts(made["with"])])
     to_source, to_reference = ((outputs * embeddings[other]).sum(1) for other in (source, reference))
     truly = (embeddings[target] * embeddings[reference]).sum(1)
+
+    looks: dict[str, dict[str, Interval]] = {}
+    if classifier is not None:
+        labels = [faces.labels[i] for i in target]
+        truly_shown = [pictures[i] for i in target]
+        looks = {
+            "model": recovered(classifier, made["with"], labels),
+            "true pictures": recovered(classifier, truly_shown, labels),
+        }
     return TransferFigures(
         pairs=len(picks),
         pictures={name: compared(pictures) for name, pictures in beside.items()},
@@ -208,6 +241,7 @@ def evaluate_transfer(
         nearer_to_source=by_person(to_source > to_reference, people),
         above_threshold=by_person(to_source > threshold_at_fmr(impostor, 0.01), people),
         leakage=by_person(to_reference - truly, people),
+        attributes=looks,
         examples=[
             [pictures[source[i]], pictures[reference[i]], made["with"][i], pictures[target[i]]]
             for i in np.linspace(0, len(picks) - 1, min(24, len(picks))).astype(int)

@@ -86,7 +86,7 @@ class AttributeJudge:
     Without it faces come out younger: wrinkles are the finest of what makes a face, and the first thing a mean loses.
     """
 
-    WEIGHT = 0.08
+    WEIGHT = 0.2
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu"):
         classifier = AttributeNet.from_pretrained(folder, local_files_only=True)

@@ -2,8 +2,7 @@
 
     python -m facesyn.training.release RUNS BANK_RENDERS backends/mini
 
-`RUNS` holds the run folders `decoder`, `ufg`, `atd`, `recogniser`, `judge`, `landmarker`, `classifier` and
-`judge_classifier`; `BANK_RENDERS` holds shards of people and styles used for nothing else.
+`RUNS` holds the run folders `decoder`, `ufg`, `atd`, `recogniser`, `judge`, `landmarker` and `classifier`; `BANK_RENDERS` holds shards of people and styles used for nothing else.
 """
 
 import io
@@ -33,7 +32,7 @@ EDGES_PER_CELL, REFERENCES = 24, 120
 
 def release(runs: Path, renders: Path, bundle: Path) -> None:
     """Replace the parts of `bundle` by what `runs` and `renders` hold."""
-    for part in ("ufg", "atd", "recogniser", "judge", "landmarker", "classifier", "judge_classifier"):
+    for part in ("ufg", "atd", "recogniser", "judge", "landmarker", "classifier"):
         release_model(runs / part / "model", bundle / part)
         if part in SETTINGS:
             release_model(runs / "decoder" / "vae", bundle / part / "vae")  # better than the one they were trained with

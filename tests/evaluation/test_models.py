@@ -162,6 +162,7 @@ def test_models_are_measured_in_one_command(facesyn: Any, shared: Path, tmp_path
     (val / shard.name).symlink_to(shard)
     tiny.atd().save_pretrained(tmp_path / "atd")
     models = ["--ufg", tiny.sd15(tmp_path / "ufg"), "--atd", tmp_path / "atd"]
+    models += ["--classifier", "mini"]
     result = facesyn("evaluate", "models", "--data", val, *models, "--faces", 64, "--pairs", 8, "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
@@ -169,6 +170,9 @@ def test_models_are_measured_in_one_command(facesyn: Any, shared: Path, tmp_path
     assert report["generator"]["frechet"]["encoder"]["generated"] > report["generator"]["frechet"]["encoder"]["renders"]
     assert set(report["transfer"]["pictures"]) == {"model", "style off", "copied reference"}
     assert report["transfer"]["pictures"]["copied reference"]["ssim"]["value"] > 0.5
+    gender = {name: found["gender"]["value"] for name, found in report["transfer"]["attributes"].items()}
+    assert gender["true pictures"] > 0.8 and gender["model"] < gender["true pictures"]  # an untrained model's are noise
     told = facesyn("evaluate", "models", "--data", val, *models, "--faces", 64, "--pairs", 2, "--training", val)
     assert told.exit_code == 0, told.output
     assert "nearer to training" in told.stdout and "nearest training" in told.stdout
+    assert "gender as labelled, true pictures" in told.stdout
