@@ -2,7 +2,8 @@
 
     python -m facesyn.training.release RUNS BANK_RENDERS backends/mini
 
-`RUNS` holds the run folders `decoder`, `ufg`, `atd`, `recogniser`, `judge`, `landmarker` and `classifier`; `BANK_RENDERS` holds shards of people and styles used for nothing else.
+`RUNS` holds the run folders `decoder`, `ufg`, `atd`, `recogniser`, `judge`, `landmarker` and `classifier`;
+`BANK_RENDERS` holds shards of people and styles used for nothing else.
 """
 
 import io
