@@ -6,7 +6,7 @@ folder with one subfolder of pictures per identity, and a folder of WebDataset s
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,13 @@ from facesyn.records import METADATA, PictureRow, read_rows
 from facesyn.rendered import PORTRAITS, REFERENCE_STYLE, RenderedFaces, read_shards
 
 CELL = ("ethnicity", "gender", "age_interval")
+
+
+def categories_of(labels: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """What occurs in `labels`, under the names a classifier takes categories by; none where none are labelled."""
+    known, plural = list(labels), zip(("ethnicities", "genders", "age_intervals"), CELL, strict=True)
+    found = {name: sorted({str(label[key]) for label in known if label.get(key)}) for name, key in plural}
+    return {name: values for name, values in found.items() if values}
 
 
 @dataclass(frozen=True)
@@ -43,10 +50,8 @@ class LabelledFaces:
 
     @property
     def categories(self) -> dict[str, list[str]]:
-        """The categories that occur, under the names a classifier takes them by; none where none are labelled."""
-        plural = zip(("ethnicities", "genders", "age_intervals"), CELL, strict=True)
-        found = {name: sorted({str(each[key]) for each in self.labels if each.get(key)}) for name, key in plural}
-        return {name: values for name, values in found.items() if values}
+        """See `categories_of`."""
+        return categories_of(self.labels)
 
     @property
     def frontal(self) -> np.ndarray:

@@ -97,10 +97,11 @@ def transfer(
     from facesyn import registry
     from facesyn.banks import bank_folder, read_bank
     from facesyn.errors import ImageError, UsageError
-    from facesyn.gates.keeper import Keeper, asked_categories
+    from facesyn.gates.keeper import Keeper
     from facesyn.gates.settings import GateSettings
     from facesyn.identity.encoders import open_encoder
     from facesyn.imaging import load_image
+    from facesyn.labelled import categories_of
     from facesyn.out import out
     from facesyn.protocols import AttributeTransfer, FaceEncoder
     from facesyn.records import TransferRow
@@ -165,7 +166,7 @@ def transfer(
                 leakage=judge is not None,
                 classifier=classifier,
             )
-            keeper = Keeper(settings, 1, judge, asked_categories([*cells.values()]))
+            keeper = Keeper(settings, 1, judge, categories_of(cells.values()))
             short = transfer_gated(todo, pairings, again, cells, network, judge, folder, keeper, batch_size, advance)
     out.note(f"{len(folder.done)} pictures in {output}.")
     if doubtful := sum(row.rejected_by is not None for row in folder.done.values()):

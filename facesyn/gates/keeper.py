@@ -15,14 +15,7 @@ from facesyn.gates.settings import GateSettings
 from facesyn.identity.calibration import Calibration
 from facesyn.identity.encoders import calibration_of, embed_all, open_classifier
 from facesyn.identity.uniqueness import UniquenessIndex
-from facesyn.labelled import CELL
 from facesyn.protocols import AttributeClassifier, FaceDetector, FaceEncoder
-
-
-def asked_categories(cells: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
-    """What a classifier is to choose from: `ethnicities`, `genders` and `age_intervals` that occur in `cells`."""
-    plural = {"ethnicity": "ethnicities", "gender": "genders", "age_interval": "age_intervals"}
-    return {plural[key]: sorted({cell[key] for cell in cells if cell.get(key)}) for key in CELL}
 
 
 class Keeper:
