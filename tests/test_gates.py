@@ -118,6 +118,19 @@ def test_images_are_held_to_what_was_asked_for(faces: Sequence[Image.Image]) -> 
     assert "gender" not in refusing(settings.model_copy(update={"image_attributes": False}), wrong)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, []),
+        ({"classifier": "mini"}, ["source face", "image"]),
+        ({"classifier": "mini", "image_attributes": False}, ["source face"]),
+        ({"classifier": "mini", "enabled": False}, []),
+    ],
+)
+def test_settings_say_what_a_classifier_judges(settings: dict[str, Any], said: list[str]) -> None:
+    assert GateSettings(**settings).classified == said
+
+
 def test_sharpness_is_the_variance_of_the_laplacian(faces: Sequence[Image.Image]) -> None:
     grey = np.asarray(faces[0].convert("L"), float)
     padded = np.pad(grey, 1, mode="reflect")

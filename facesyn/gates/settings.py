@@ -58,3 +58,9 @@ class GateSettings(BaseModel):
     duplicates: bool = True
     distance: Annotated[float, Field(ge=0)] = 2.0
     """Least mean difference, of 255, between two images of a person at 32 pixels."""
+
+    @property
+    def classified(self) -> list[str]:
+        """What the classifier judges: nothing, `source face`, `image`, or both."""
+        closed = {"source face": self.attributes, "image": self.image_attributes}
+        return [name for name, gate in closed.items() if gate and self.enabled and self.classifier]

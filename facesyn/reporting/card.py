@@ -8,7 +8,6 @@ from pathlib import Path
 
 from facesyn.dataset.recipe import Recipe, format_recipe
 from facesyn.errors import RunError
-from facesyn.gates.settings import GateSettings
 from facesyn.licences import Use
 from facesyn.records import write_bytes
 from facesyn.registry import Role, names
@@ -46,7 +45,6 @@ def write_card(path: Path, licence: str | None = None) -> Path:
     )
     chain = links(recipe, numbers.provenance)
     text = template.render(
-        judged=judged(recipe.gates),
         mark=MARK,
         licence=licence,
         shape=shape_of(recipe),
@@ -74,15 +72,6 @@ def shape_of(recipe: Recipe) -> str | None:
         return f"{published}-shaped: its styles are the references of {_cell(references)}, not the paper's photographs."
     name = _cell(Path(references).name)
     return f"{published}-shaped: its styles are the folder {name}; whether they are the paper's is not known here."
-
-
-def judged(gates: GateSettings) -> str:
-    """Whose attributes a classifier judged, in words; empty for nobody's."""
-    if not (gates.enabled and gates.classifier):
-        return ""
-    return " and every ".join(
-        name for name, closed in (("source face", gates.attributes), ("image", gates.image_attributes)) if closed
-    )
 
 
 def size_category(images: int) -> str:

@@ -9,8 +9,7 @@ import yaml
 
 from facesyn.dataset.recipe import load_recipe
 from facesyn.errors import RunError
-from facesyn.gates.settings import GateSettings
-from facesyn.reporting.card import judged, shape_of, size_category, write_card
+from facesyn.reporting.card import shape_of, size_category, write_card
 
 from .conftest import IMAGES, MARKUP, PEOPLE
 
@@ -43,19 +42,6 @@ def test_only_what_was_measured_is_said(run_folder: Path) -> None:
     assert "Not plainly free for commercial use: mini" in text  # its hash is not the bundle's
     assert "1 cells fell short" in text and "4 pictures were refused" in text
     assert f"| {MARKUP}" not in text
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({}, ""),
-        ({"classifier": "mini"}, "source face and every image"),
-        ({"classifier": "mini", "image_attributes": False}, "source face"),
-        ({"classifier": "mini", "enabled": False}, ""),
-    ],
-)
-def test_the_card_says_whose_attributes_were_judged(settings: dict[str, Any], said: str) -> None:
-    assert judged(GateSettings(**settings)) == said
 
 
 def test_a_card_of_somebody_else_is_left_alone(run_folder: Path) -> None:
