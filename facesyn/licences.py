@@ -137,7 +137,7 @@ def gate_parts(gates: GateSettings) -> list[Part]:
     """The detector, landmarker and classifier that the closed gates ask."""
     parts = backend_parts(Role.DETECTOR, gates.detector, {}) if gates.one_face else []
     parts += [Part("landmarker", name_of(gates.landmarker), licence_of(gates.landmarker))] if gates.frontal else []
-    return parts + (spec_parts(Role.CLASSIFIER, gates.classifier) if gates.attributes else [])
+    return parts + (spec_parts(Role.CLASSIFIER, gates.classifier) if gates.classified else [])
 
 
 def judges(encoder: str, classifier: str = "", gated: bool = True) -> list[Part]:
