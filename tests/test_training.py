@@ -423,3 +423,21 @@ def test_a_teacher_that_would_not_be_asked_is_refused(facesyn: Any, tmp_path: Pa
     result = facesyn("train", "recogniser", "--teacher", "mini", "-o", tmp_path / "run")
     assert result.exit_code == 2 and "--teacher is for latent-recogniser" in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_the_mean_of_two_models_lies_between_them(tmp_path: Path) -> None:
+    from facesyn.identity.networks import Landmarker
+    from facesyn.training.soup import mean
+
+    models = [Landmarker(widths=(8, 8, 8)) for _ in range(2)]
+    for name, model in zip(("before", "after"), models, strict=True):
+        model.save_pretrained(tmp_path / name)
+    mean(tmp_path / "before", tmp_path / "after", 0.25, tmp_path / "mean")
+    found = Landmarker.from_pretrained(tmp_path / "mean", local_files_only=True).state_dict()
+    old, new = (model.state_dict() for model in models)
+    name = "head.1.weight"
+    torch.testing.assert_close(found[name], 0.75 * old[name] + 0.25 * new[name])
+    Landmarker(widths=(8, 8, 16)).save_pretrained(tmp_path / "other")
+    with pytest.raises(ModelError, match="is not that of"):
+        mean(tmp_path / "before", tmp_path / "other", 0.5, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
