@@ -22,6 +22,11 @@ from facesyn.rendered import PORTRAITS, REFERENCE_STYLE, RenderedFaces, read_sha
 CELL = ("ethnicity", "gender", "age_interval")
 
 
+def asked_of(row: Any) -> dict[str, str]:
+    """Attribute → category that a row of a prompt, plan or face says was asked for."""
+    return {key: str(getattr(row, key)) for key in CELL}
+
+
 def categories_of(labels: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     """What occurs in `labels`, under the names a classifier takes categories by; none where none are labelled."""
     known, plural = list(labels), zip(("ethnicities", "genders", "age_intervals"), CELL, strict=True)

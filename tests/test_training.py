@@ -338,19 +338,23 @@ def test_timesteps_are_drawn_by_a_power_of_them(power: float) -> None:
     assert float(t.float().mean()) / 1000 == pytest.approx((power + 1) / (power + 2), abs=0.01)
 
 
-def test_a_classifier_learns_categories_and_says_how_often_it_is_right(renders: RenderedFaces, tmp_path: Path) -> None:
+@pytest.mark.parametrize("second", [False, True])
+def test_a_classifier_learns_categories_and_says_how_often_it_is_right(
+    renders: RenderedFaces, tmp_path: Path, second: bool
+) -> None:
     from facesyn.identity.networks import AttributeNet
-    from facesyn.training.classifier import grey, train_classifier
+    from facesyn.training.classifier import JUDGE, grey, train_classifier
 
     few = RenderedFaces(renders.images[:64], renders.labels[:64])
     settings = Settings(
         steps=30, batch_size=16, learning_rate=2e-3, threads=1, report_every=10, validate_every=30, warmup=1
     )
-    train_classifier(few, few, tmp_path, settings, lambda line: None)
+    train_classifier(few, few, tmp_path, settings, lambda line: None, JUDGE if second else None)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["gender"] < lines[0]["gender"]
     model = AttributeNet.from_pretrained(tmp_path / "model", local_files_only=True).eval()
     assert set(model.config["categories"]) == {"ethnicity", "gender", "age_interval"}
+    assert (model.config["size"] == JUDGE["size"]) == second
     pictures = grey(few.batch(range(2)))
     assert torch.equal(pictures[:, 0], pictures[:, 2])
     assert model(pictures)["gender"].shape == (2, len(model.config["categories"]["gender"]))
@@ -422,6 +426,12 @@ def test_a_released_model_is_half_as_large_and_says_nothing_of_its_maker(tmp_pat
 def test_a_teacher_that_would_not_be_asked_is_refused(facesyn: Any, tmp_path: Path) -> None:
     result = facesyn("train", "recogniser", "--teacher", "mini", "-o", tmp_path / "run")
     assert result.exit_code == 2 and "--teacher is for latent-recogniser" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_classifier_of_latents_that_would_not_be_asked_is_refused(facesyn: Any, tmp_path: Path) -> None:
+    result = facesyn("train", "ufg", "--latent-classifier", tmp_path, "-o", tmp_path / "run")
+    assert result.exit_code == 2 and "--latent-classifier is for atd" in result.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -96,7 +96,7 @@ def generate(
     from facesyn.gates.keeper import Keeper
     from facesyn.gates.settings import GateSettings
     from facesyn.identity.encoders import open_encoder
-    from facesyn.labelled import CELL, categories_of
+    from facesyn.labelled import asked_of, categories_of
     from facesyn.out import out
     from facesyn.protocols import FaceGenerator
     from facesyn.records import FaceRow, PromptRow, read_rows
@@ -142,7 +142,7 @@ def generate(
                 known=list(map(str, known or [])),
                 classifier=classifier,
             )
-            categories = categories_of({key: getattr(row, key) for key in CELL} for row in rows)
+            categories = categories_of(map(asked_of, rows))
             keeper = Keeper(settings, len(rows), judge, categories)
             short = generate_gated(todo, generator, judge, bank, folder, keeper, batch_size, advance)
     out.note(f"{len(folder.done)} faces in {output}.")

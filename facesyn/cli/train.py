@@ -320,7 +320,9 @@ def _train_on_renders(
     elif what in (Trainable.CLASSIFIER, Trainable.JUDGE_CLASSIFIER):
         from facesyn.training.classifier import JUDGE, train_classifier
 
-        train_classifier(faces, unseen, output, settings, out.note, JUDGE if what is Trainable.JUDGE_CLASSIFIER else {})
+        train_classifier(
+            faces, unseen, output, settings, out.note, JUDGE if what is Trainable.JUDGE_CLASSIFIER else None
+        )
     else:
         from facesyn.training.landmarker import train_landmarker
 

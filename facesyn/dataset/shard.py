@@ -23,7 +23,7 @@ from facesyn.errors import BackendError
 from facesyn.gates.keeper import Keeper, figures, rejected_by
 from facesyn.gates.measures import Verdict, thumbnail
 from facesyn.identity.similarity import Similarities, similarities
-from facesyn.labelled import CELL
+from facesyn.labelled import asked_of
 from facesyn.marking import Made, model_of
 from facesyn.records import PictureRow, PromptRow, Row, RowFile, Seed, format_row, read_rows
 from facesyn.stages.generation import EdgeMaps, starting_point
@@ -187,7 +187,7 @@ class _Bench:
         embeddings: list[np.ndarray] = []
         for batch in batches(len(rows), self.recipe.batch_size):
             faces = [pictures[row.id] for row in rows[batch]]
-            asked = [{key: str(getattr(row, key)) for key in CELL} for row in rows[batch]]
+            asked = [asked_of(row) for row in rows[batch]]
             found = self.keeper.examine_sources(faces, asked)
             verdicts |= {row.id: each for row, each in zip(rows[batch], found, strict=True)}
             if self.encoder is not None:
@@ -249,8 +249,8 @@ class _Bench:
                 kept: dict[tuple[str, int], Image] = {}
                 for (row, number), image, likeness in zip(pairs, images, measured, strict=True):
                     others = thumbnails[row.id]
-                    cell = {key: getattr(row, key) for key in CELL}
-                    verdicts = self.keeper.examine_image(image, likeness.source, likeness.reference, others, cell)
+                    asked = asked_of(row)
+                    verdicts = self.keeper.examine_image(image, likeness.source, likeness.reference, others, asked)
                     record = self._image_row(row, number, attempt, likeness)
                     if reasons := rejected_by(verdicts):
                         rejected.append(_rejected_image(record, number, attempt, verdicts, reasons))

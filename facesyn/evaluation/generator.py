@@ -9,9 +9,10 @@ import numpy as np
 from PIL import Image
 
 from facesyn.demographics import AgeInterval, Cell
+from facesyn.evaluation.attributes import hits
 from facesyn.evaluation.measures import edge_f1, frechet_distance
 from facesyn.evaluation.pairs import bootstrap
-from facesyn.labelled import CELL, LabelledFaces
+from facesyn.labelled import CELL, LabelledFaces, asked_of
 from facesyn.protocols import AttributeClassifier, FaceGenerator, PromptWriter
 from facesyn.records import PromptRow
 from facesyn.references.edges import edge_map
@@ -96,13 +97,13 @@ def recovery(made: Made, people: LabelledFaces, classifier: AttributeClassifier)
     """Per attribute, in colour and in grey: how often a classifier finds in generated faces what was asked for, beside
     how often it finds in renders what they are, and the first as a share of the second.
     """
-    asked = [{key: str(getattr(row, key)) for key in CELL} for row in made.prompts]
+    asked = [asked_of(row) for row in made.prompts]
     true = [{key: str(label[key]) for key in CELL} for label in people.labels]
     renders = [people.open(index) for index in range(len(people))]
     found: dict[str, Any] = {}
     for name, mode in (("colour", "RGB"), ("grey", "L")):
-        generated = _hits(classifier, [p.convert(mode).convert("RGB") for p in made.pictures], asked)
-        rendered = _hits(classifier, [p.convert(mode).convert("RGB") for p in renders], true)
+        generated = hits(classifier, [p.convert(mode).convert("RGB") for p in made.pictures], asked)
+        rendered = hits(classifier, [p.convert(mode).convert("RGB") for p in renders], true)
         found[name] = {
             key: {
                 "generated": bootstrap(generated[key]).as_dict(),
@@ -112,18 +113,6 @@ def recovery(made: Made, people: LabelledFaces, classifier: AttributeClassifier)
             for key in CELL
         }
     return found
-
-
-def _hits(
-    classifier: AttributeClassifier, pictures: Sequence[Image.Image], wanted: Sequence[dict[str, str]]
-) -> dict[str, np.ndarray]:
-    said: list[dict[str, dict[str, float]]] = []
-    for start in range(0, len(pictures), 64):
-        said += classifier.classify(pictures[start : start + 64])
-    return {
-        key: np.array([max(s[key], key=lambda name: s[key][name]) == w[key] for s, w in zip(said, wanted, strict=True)])
-        for key in CELL
-    }
 
 
 def edges_followed(made: Made, people: LabelledFaces) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """How close a transfer comes to the true picture, where a renderer can show the truth. Works on tensors of pictures."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from PIL import Image
 
 from facesyn.errors import UsageError
+from facesyn.evaluation.attributes import hits
 from facesyn.evaluation.measures import ssim_map
 from facesyn.evaluation.pairs import Interval, by_person
 from facesyn.evaluation.verification import genuine_impostor, threshold_at_fmr
 from facesyn.identity.networks import Landmarker
-from facesyn.labelled import CELL
 from facesyn.protocols import AttributeClassifier, AttributeTransfer, FaceEncoder
 from facesyn.rendered import RenderedFaces, StylePairs
 from facesyn.tensors import to_tensor
@@ -132,24 +132,6 @@ def cell_of(label: Mapping[str, Any]) -> tuple[str, ...]:
     return label["ethnicity"], label["gender"], label["age_interval"]
 
 
-def recovered(
-    classifier: AttributeClassifier, pictures: list[Image.Image], labels: Sequence[Mapping[str, Any]]
-) -> dict[str, Interval]:
-    """Attribute → the share of `pictures` of which `classifier` finds likeliest what their label says."""
-    people = np.array([label["identity"] for label in labels])
-    said = [each for part in _parts(pictures) for each in classifier.classify(part)]
-
-    def right(key: str) -> np.ndarray:
-        likeliest = [max(each[key], key=each[key].__getitem__) for each in said]
-        return np.array([found == label[key] for found, label in zip(likeliest, labels, strict=True)])
-
-    return {key: by_person(right(key), people) for key in CELL}
-
-
-def _parts(pictures: list[Image.Image], size: int = 64) -> list[list[Image.Image]]:
-    return [pictures[i : i + size] for i in range(0, len(pictures), size)]
-
-
 def evaluate_transfer(
     transfer: AttributeTransfer,
     without_style: AttributeTransfer,
@@ -215,20 +197,21 @@ def evaluate_transfer(
     if training is not None:
         beside["nearest training"] = nearest_of_cell(truth, [cell_of(faces.labels[i]) for i in target], training)
 
-    embeddings = np.concatenate([encoder.embed(part) for part in _parts(pictures)])
+    embeddings = np.concatenate([encoder.embed(pictures[i : i + 64]) for i in range(0, len(pictures), 64)])
     _, impostor = genuine_impostor(embeddings, np.array([label["identity"] for label in faces.labels]))
-    outputs = np.concatenate([encoder.embed(part) for part in _parts(made["with"])])
+    outputs = np.concatenate([encoder.embed(made["with"][i : i + 64]) for i in range(0, len(picks), 64)])
     to_source, to_reference = ((outputs * embeddings[other]).sum(1) for other in (source, reference))
     truly = (embeddings[target] * embeddings[reference]).sum(1)
 
-    looks: dict[str, dict[str, Interval]] = {}
-    if classifier is not None:
-        labels = [faces.labels[i] for i in target]
-        truly_shown = [pictures[i] for i in target]
-        looks = {
-            "model": recovered(classifier, made["with"], labels),
-            "true pictures": recovered(classifier, truly_shown, labels),
+    labels = [faces.labels[i] for i in target]
+
+    def found_by(classifier: AttributeClassifier) -> dict[str, dict[str, Interval]]:
+        shown = {"model": made["with"], "true pictures": [pictures[i] for i in target]}
+        return {
+            name: {key: by_person(right, people) for key, right in hits(classifier, each, labels).items()}
+            for name, each in shown.items()
         }
+
     return TransferFigures(
         pairs=len(picks),
         pictures={name: compared(pictures) for name, pictures in beside.items()},
@@ -241,7 +224,7 @@ def evaluate_transfer(
         nearer_to_source=by_person(to_source > to_reference, people),
         above_threshold=by_person(to_source > threshold_at_fmr(impostor, 0.01), people),
         leakage=by_person(to_reference - truly, people),
-        attributes=looks,
+        attributes=found_by(classifier) if classifier else {},
         examples=[
             [pictures[source[i]], pictures[reference[i]], made["with"][i], pictures[target[i]]]
             for i in np.linspace(0, len(picks) - 1, min(24, len(picks))).astype(int)

@@ -19,7 +19,7 @@ from facesyn.gates.measures import Verdict, thumbnail
 from facesyn.identity.similarity import similarities
 from facesyn.identity.uniqueness import UniquenessIndex
 from facesyn.imaging import load_edge_map, load_image
-from facesyn.labelled import CELL
+from facesyn.labelled import asked_of
 from facesyn.out import Advance
 from facesyn.protocols import AttributeTransfer, FaceEncoder, FaceGenerator
 from facesyn.records import FaceRow, PictureType, TransferRow, format_row, parse_rows
@@ -77,7 +77,7 @@ def generate_gated(
         seeded = [at(row, rejections.attempts[row.file_name]) for row in batch]
         edges = [opened(paths[row.edge_map]) for row in seeded]
         pictures = generator.generate(seeded, edges, [row.face_seed for row in seeded])
-        asked = [{key: str(getattr(row, key)) for key in CELL} for row in seeded]
+        asked = [asked_of(row) for row in seeded]
         embeddings = encoder.embed(pictures) if encoder is not None and index is not None else None
         passed = []
         for number, (row, picture, verdicts) in enumerate(

@@ -10,7 +10,7 @@ from facesyn.banks import BankPicture, choose
 from facesyn.errors import ImageError
 from facesyn.identity.similarity import similarities
 from facesyn.imaging import list_images, load_image
-from facesyn.labelled import CELL
+from facesyn.labelled import asked_of
 from facesyn.out import Advance
 from facesyn.protocols import AttributeTransfer, FaceEncoder
 from facesyn.records import METADATA, FaceRow, PairRow, TransferRow, read_rows
@@ -94,7 +94,7 @@ def read_sources(folder: Path) -> list[SourceFace]:
         missing = [row.file_name for row in rows if not (folder / row.file_name).is_file()]
         if missing:
             raise ImageError(f"{folder / METADATA} lists {missing[0]}, which is not there.")
-        return [SourceFace(row.id, folder / row.file_name, {key: getattr(row, key) for key in CELL}) for row in rows]
+        return [SourceFace(row.id, folder / row.file_name, asked_of(row)) for row in rows]
     return [SourceFace(path.stem, path, {}) for path in list_images(folder)]
 
 

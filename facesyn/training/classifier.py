@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,7 @@ def train_classifier(
     folder: Path,
     settings: Settings,
     report: Callable[[str], None],
-    shape: Mapping[str, Any] = MappingProxyType({}),
+    shape: Mapping[str, Any] | None = None,
 ) -> bool:
     """Ethnicity, gender and age interval by cross-entropy; saved as `folder/model` at every validation.
 
@@ -43,7 +42,7 @@ def train_classifier(
     """
     categories = {name: sorted({label[name] for label in faces.labels}) for name in ATTRIBUTES}
     wanted = wanted_categories(faces, categories)
-    model = AttributeNet(categories, **shape)
+    model = AttributeNet(categories, **(shape or {}))
     run = Run(folder, model, settings)
 
     def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:

@@ -2,7 +2,7 @@
 
     python -m facesyn.training.soup BEFORE AFTER 0.6 OUT
 
-Both lie in one valley of the loss, and the mean lies deeper than either end (Wortsman et al. 2022, "Model soups").
+Both lie in one valley of the loss, and the mean may lie deeper than either end (Wortsman et al. 2022, "Model soups").
 """
 
 import shutil
