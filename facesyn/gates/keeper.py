@@ -82,7 +82,7 @@ class Keeper:
         if self.settings.enabled and self.settings.frontal:
             for verdicts, (yaw, pitch, _) in zip(found, self._poses(pictures), strict=True):
                 verdicts.append(measures.frontal(float(yaw), float(pitch), self.settings.yaw))
-        if self.settings.attributes:
+        if "source face" in self.settings.classified:
             greyed = [picture.convert("L").convert("RGB") for picture in pictures]
             for shown, suffix in ((pictures, ""), (greyed, " in grey")):  # an ethnicity is more than a tone of skin
                 for verdicts, more in zip(found, self._attributes(shown, asked, suffix), strict=True):
@@ -114,7 +114,7 @@ class Keeper:
             verdicts.append(measures.leakage(to_reference, self.thresholds["leakage"]))
         if self.settings.enabled and self.settings.duplicates:
             verdicts.append(measures.duplicate(picture, others, self.settings.distance))
-        if self.settings.image_attributes and asked:
+        if "image" in self.settings.classified and asked:
             (more,) = self._attributes([picture], [asked])
             verdicts += more
         return verdicts
@@ -152,8 +152,6 @@ class Keeper:
     def _attributes(
         self, pictures: Sequence[Image.Image], asked: Sequence[Mapping[str, str]], suffix: str = ""
     ) -> list[list[Verdict]]:
-        if not (self.settings.enabled and self.settings.classifier):
-            return [[] for _ in pictures]
         if self._classifier is None:
             self._classifier = open_classifier(self.settings.classifier, self._categories)
         said = self._classifier.classify(pictures)

@@ -36,9 +36,8 @@ def train_latent_classifier(
     Saved as `folder/model` at every validation, which is against the truth.
     """
     latents = encode_faces(vae_folder, faces, folder / "latents.npz", report)
-    unseen = encode_faces(vae_folder, held_out, folder / "held_out.npz", report)
-    categories = {name: sorted({label[name] for label in held_out.labels}) for name in ATTRIBUTES}
-    wanted = _taught(teacher, faces, categories, report) if teacher else _true(faces, categories)
+    unseen = encode_faces(vae_folder, held_out, folder / "held_out.npz", report, flips=False)
+    categories, wanted = _taught(teacher, faces, report) if teacher else _true(faces)
     model = AttributeNet(
         categories, size=latents.shape[-1], widths=(96, 192), blocks=(2, 2), channels=latents.shape[2], stem_stride=1
     )
@@ -66,26 +65,25 @@ def train_latent_classifier(
     return run.go(losses, validate, report)
 
 
-def _true(faces: RenderedFaces, categories: Mapping[str, list[str]]) -> dict[str, torch.Tensor]:
-    """Attribute → (n, categories): 1 for the true one."""
+def _true(faces: RenderedFaces) -> tuple[dict[str, list[str]], dict[str, torch.Tensor]]:
+    """The categories of every attribute, and attribute → (n, categories): 1 for the true one."""
+    categories = {name: sorted({label[name] for label in faces.labels}) for name in ATTRIBUTES}
     wanted = wanted_categories(faces, categories)
-    return {name: F.one_hot(wanted[name], len(names)).float() for name, names in categories.items()}
+    return categories, {name: F.one_hot(wanted[name], len(names)).float() for name, names in categories.items()}
 
 
 def _taught(
-    teacher: AttributeClassifier,
-    faces: RenderedFaces,
-    categories: Mapping[str, list[str]],
-    report: Callable[[str], None],
-) -> dict[str, torch.Tensor]:
-    """Attribute → (n, categories): the probabilities that `teacher` gives."""
+    teacher: AttributeClassifier, faces: RenderedFaces, report: Callable[[str], None]
+) -> tuple[dict[str, list[str]], dict[str, torch.Tensor]]:
+    """The categories that `teacher` knows, and attribute → (n, categories): the probabilities that it gives."""
     report(f"asking the teacher about {len(faces)} faces")
     said = [
         each
         for start in range(0, len(faces), 64)
         for each in teacher.classify([Image.fromarray(face) for face in faces.images[start : start + 64]])
     ]
-    return {
-        name: torch.tensor([[each[name].get(category, 0.0) for category in names] for each in said])
+    categories = {name: sorted(shares) for name, shares in said[0].items()}
+    return categories, {
+        name: torch.tensor([[each[name][category] for category in names] for each in said])
         for name, names in categories.items()
     }
