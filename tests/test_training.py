@@ -67,7 +67,7 @@ def test_a_run_begins_from_what_fits_of_another(tmp_path: Path) -> None:
     assert torch.equal(wider.weight, before) and torch.equal(wider.bias, old["bias"])
     with pytest.raises(UsageError, match="shares no tensor"):
         Run(tmp_path / "other", nn.Conv2d(2, 2, 1), settings)
-    with pytest.raises(UsageError, match="no checkpoint"):
+    with pytest.raises(UsageError, match="no weights"):
         Run(tmp_path / "none", nn.Linear(4, 1), replace(settings, start=tmp_path))
 
 
@@ -247,6 +247,34 @@ def test_atd_trains_with_a_judge_of_latents(renders: RenderedFaces, tmp_path: Pa
     assert saved.unet.config["in_channels"] == 3 * saved.vae.config["latent_channels"]
 
 
+def test_ufg_goes_on_from_the_released_one_with_a_classifier_of_latents(renders: RenderedFaces, tmp_path: Path) -> None:
+    from diffusers import StableDiffusionControlNetPipeline
+
+    from facesyn.models import resolve
+    from facesyn.training.latent_classifier import train_latent_classifier
+    from facesyn.training.ufg import train_ufg
+
+    released = resolve("mini", "ufg")
+    few = RenderedFaces(renders.images[:160], renders.labels[:160])
+    alone = RenderedFaces(renders.images[:8], renders.labels[:8])
+    brief = Settings(2, 16, 1e-5, threads=1, report_every=1, validate_every=2, warmup=1)
+    train_latent_classifier(few, few, released / "vae", tmp_path / "looks", brief, lambda line: None)
+    brief = replace(brief, start=released)
+    train_ufg(few, alone, released / "vae", tmp_path / "ufg", brief, lambda line: None, tmp_path / "looks" / "model")
+    lines = [json.loads(line) for line in (tmp_path / "ufg" / "log.jsonl").read_text().splitlines()]
+    assert {"v", "ethnicity", "gender", "age_interval"} <= set(lines[0]) and lines[0]["v"] < 0.6  # untrained: above 1
+    assert np.load(tmp_path / "ufg" / "latents.npz")["latents"].shape[1] == len(few.sources)
+    before, after = (
+        StableDiffusionControlNetPipeline.from_pretrained(each, local_files_only=True, safety_checker=None)
+        for each in (released, tmp_path / "ufg" / "model")
+    )
+    assert before.tokenizer.get_vocab() == after.tokenizer.get_vocab()
+    for part in ("text_encoder", "unet", "controlnet"):
+        old, new = (getattr(each, part).state_dict() for each in (before, after))
+        assert all(torch.allclose(old[name], new[name], atol=1e-3) for name in old)
+        assert any(not torch.equal(old[name], new[name]) for name in old)
+
+
 def test_a_recogniser_of_latents_comes_to_see_what_its_teacher_sees(renders: RenderedFaces, tmp_path: Path) -> None:
     from facesyn.identity.encoders import open_encoder
     from facesyn.models import resolve
@@ -266,7 +294,7 @@ def test_a_classifier_of_latents_learns_and_then_judges_transfers(
 ) -> None:
     from facesyn.identity.encoders import open_classifier
     from facesyn.models import resolve
-    from facesyn.training.atd import AttributeJudge
+    from facesyn.training.judges import AttributeJudge
     from facesyn.training.latent_classifier import train_latent_classifier
 
     few = RenderedFaces(renders.images[:160], renders.labels[:160])
@@ -277,9 +305,7 @@ def test_a_classifier_of_latents_learns_and_then_judges_transfers(
     assert lines[-1]["gender"] < 0.8 * lines[0]["gender"] and lines[-1]["held_out_gender"] > 0.6
     latents = torch.from_numpy(np.load(tmp_path / "latents.npz")["latents"][0, :64]).float()
     judge = AttributeJudge(tmp_path / "model")
-    same, other = (
-        judge(latents, target, latents, torch.Generator().manual_seed(0)) for target in (latents, latents.roll(1, 0))
-    )
+    same, other = (judge(latents, target, torch.Generator().manual_seed(0)) for target in (latents, latents.roll(1, 0)))
     assert set(same) == {"ethnicity", "gender", "age_interval"}
     assert all(same[name] < 0.5 * other[name] for name in same)
 
@@ -303,7 +329,7 @@ def test_other_predictions_are_refused() -> None:
 @pytest.fixture
 def judge(tmp_path: Path) -> Any:
     from facesyn.identity.networks import Recogniser
-    from facesyn.training.atd import IdentityJudge
+    from facesyn.training.judges import IdentityJudge
 
     torch.manual_seed(0)
     Recogniser(size=12, channels=8, stem_stride=1, widths=(16,), blocks=(1,)).save_pretrained(tmp_path)
@@ -314,7 +340,7 @@ def judgements(judge: Any) -> Iterator[Any]:
     """What it says of the target, then of the reference, as estimates of the target."""
     target, reference = torch.randn(4, 8, 16, 16), torch.randn(4, 8, 16, 16)
     for estimate in (target, reference):
-        yield judge(estimate, target, reference, torch.Generator().manual_seed(0))
+        yield judge(estimate, target, torch.Generator().manual_seed(0), reference)
 
 
 def test_the_identity_judge_prefers_the_target_to_the_reference(judge: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -430,8 +456,8 @@ def test_a_teacher_that_would_not_be_asked_is_refused(facesyn: Any, tmp_path: Pa
 
 
 def test_a_classifier_of_latents_that_would_not_be_asked_is_refused(facesyn: Any, tmp_path: Path) -> None:
-    result = facesyn("train", "ufg", "--latent-classifier", tmp_path, "-o", tmp_path / "run")
-    assert result.exit_code == 2 and "--latent-classifier is for atd" in result.stderr
+    result = facesyn("train", "decoder", "--latent-classifier", tmp_path, "-o", tmp_path / "run")
+    assert result.exit_code == 2 and "--latent-classifier is for ufg and atd" in result.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -49,6 +49,7 @@ _DEFAULTS = {  # steps, batch size, learning rate
 }
 
 _OF_LATENTS = (Trainable.LATENT_RECOGNISER, Trainable.LATENT_CLASSIFIER)
+_JUDGED = (Trainable.UFG, Trainable.ATD)
 _ON_LATENTS = (Trainable.DECODER, Trainable.UFG, Trainable.ATD, *_OF_LATENTS)
 
 BACKBONES = ("iresnet18", "iresnet34", "iresnet50", "iresnet100", "mobilefacenet", "mini")
@@ -109,7 +110,9 @@ def train(
     ] = None,
     latent_classifier: Annotated[
         Path | None,
-        typer.Option("--latent-classifier", help="For atd: folder of a classifier of latents that joins the loss."),
+        typer.Option(
+            "--latent-classifier", help="For atd and ufg: folder of a classifier of latents that joins the loss."
+        ),
     ] = None,
     teacher: Annotated[
         str | None,
@@ -119,7 +122,9 @@ def train(
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option("--begin-from", help="Run folder to begin from: all tensors of the same name and shape."),
+        typer.Option(
+            "--begin-from", help="Folder of a run or of a model to begin from: all tensors of the same name and shape."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps in all; ask for more to extend a run.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
@@ -157,8 +162,8 @@ def train(
 
     if teacher is not None and what not in _OF_LATENTS:
         raise UsageError(f"--teacher is for {' and '.join(_OF_LATENTS)}.", hint=f"Leave it out to train {what}.")
-    if latent_classifier is not None and what is not Trainable.ATD:
-        raise UsageError("--latent-classifier is for atd.", hint=f"Leave it out to train {what}.")
+    if latent_classifier is not None and what not in _JUDGED:
+        raise UsageError(f"--latent-classifier is for {' and '.join(_JUDGED)}.", hint=f"Leave it out to train {what}.")
     place = choose_device(device)
     if place.index is not None:
         raise UsageError("A training takes no number of a device.", hint="Set CUDA_VISIBLE_DEVICES, or leave it out.")
@@ -299,7 +304,7 @@ def _train_on_renders(
     elif what is Trainable.UFG and autoencoder is not None:
         from facesyn.training.ufg import train_ufg
 
-        train_ufg(faces, unseen, autoencoder, output, settings, out.note)
+        train_ufg(faces, unseen, autoencoder, output, settings, out.note, latent_classifier)
     elif what is Trainable.ATD and autoencoder is not None:
         from facesyn.training.atd import train_atd
 

@@ -1,4 +1,4 @@
-"""Training of a classifier that looks at latents: the judge of attributes inside ATD's loss, and nowhere else.
+"""Training of a classifier that looks at latents: the judge of attributes inside the losses of UFG and ATD.
 
 It learns what the renderer was asked for, or better from a teacher that sees pictures: what shows in no picture should
 not be asked of one, and transfers, of which nobody knows how old they look, can be learned from too.

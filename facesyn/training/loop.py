@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
+from safetensors.torch import load_file
 from torch import nn
 
 from facesyn.errors import FacesynError, UsageError
@@ -35,8 +36,8 @@ class Settings:
     """`steps` in all; the learning rate warms up linearly, stays, and falls to zero over the last `cooldown` share.
 
     `minutes` ends a sitting early with a checkpoint, as an interrupt does; the next one goes on. `start` is the folder
-    of another run to begin from: its averaged tensors, wherever name and shape are the same. `batch_size` is each
-    process's. `device` is `cpu`, or `cuda` or `mps`, of which every process takes its own.
+    of another run, or of a saved model, to begin from: its (averaged) tensors, wherever name and shape are the same.
+    `batch_size` is each process's. `device` is `cpu`, or `cuda` or `mps`, of which every process takes its own.
     """
 
     steps: int
@@ -232,17 +233,32 @@ class Run:
 
 
 def _begin_from(folder: Path, module: nn.Module) -> None:
-    try:
-        old = torch.load(folder / "checkpoint.pt", weights_only=True, map_location="cpu")["average"]
-    except OSError:
-        raise UsageError(
-            f"There is no checkpoint in {folder}.", hint="Pass the folder of a run, as was given to --output."
-        ) from None
+    old = _weights(folder, module)
     own = module.state_dict()
     same = {name: value for name, value in old.items() if name in own and own[name].shape == value.shape}
     if not same:
-        raise UsageError(f"The run in {folder} shares no tensor with this model.", hint="Start from the same kind.")
+        raise UsageError(f"What is in {folder} shares no tensor with this model.", hint="Start from the same kind.")
     module.load_state_dict(same, strict=False)
+
+
+def _weights(folder: Path, module: nn.Module) -> dict[str, torch.Tensor]:
+    """The averaged ones of a run, or those of a saved model or of a pipeline with parts named as those of `module`."""
+    checkpoint = folder / "checkpoint.pt"
+    if checkpoint.is_file():
+        average: dict[str, torch.Tensor] = torch.load(checkpoint, weights_only=True, map_location="cpu")["average"]
+        return average
+    places = {"": folder} | {f"{name}.": folder / name for name, _ in module.named_children()}
+    found = {
+        prefix + name: value
+        for prefix, place in places.items()
+        for file in sorted(place.glob("*.safetensors"))
+        for name, value in load_file(file).items()
+    }
+    if not found:
+        raise UsageError(
+            f"There are no weights in {folder}.", hint="Pass the folder of a run, or one of a model that was saved."
+        )
+    return found
 
 
 @contextmanager

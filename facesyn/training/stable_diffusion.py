@@ -20,7 +20,8 @@ from facesyn.evaluation.measures import ssim_map
 from facesyn.labelled import LabelledFaces
 from facesyn.rendered import StylePairs
 from facesyn.tensors import to_tensor
-from facesyn.training.atd import ATDNetworks, TransferLosses, judges
+from facesyn.training.atd import ATDNetworks, TransferLosses
+from facesyn.training.judges import judges
 from facesyn.training.latents import encode_faces
 from facesyn.training.loop import Run, Settings
 from facesyn.training.schedule import predicts_noise

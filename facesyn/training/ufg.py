@@ -1,4 +1,4 @@
-"""Training of UFG: text encoder, UNet and ControlNet together, from captions and edge maps of rendered faces."""
+"""Training of UFG: text encoder, UNet and ControlNet together, from captions and edge maps of rendered portraits."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -17,9 +17,10 @@ from facesyn.prompting.formulation import Formulation, load
 from facesyn.references.edges import HIGH, LOW, inner_face
 from facesyn.rendered import RenderedFaces
 from facesyn.training.captions import attributes_of, caption_of
+from facesyn.training.judges import AttributeJudge
 from facesyn.training.latents import channel_weights, encode_faces
 from facesyn.training.loop import Losses, Run, Settings
-from facesyn.training.schedule import draw_timesteps, new_scheduler
+from facesyn.training.schedule import clean_estimate, draw_timesteps, new_scheduler, signal_share
 from facesyn.training.sheets import write_sheet
 from facesyn.training.tokenizer import train_tokenizer
 
@@ -28,6 +29,8 @@ NO_PROMPT = 0.1
 NO_EDGES, FACE_EDGES = 0.25, 0.5
 """Shares of samples with no edge map, and with edges of the inner face only, so that hair can follow the prompt."""
 TOKENIZER_CAPTIONS = 4000
+CLEAR = 0.1
+"""ᾱ_t from which an estimate of z_0 is judged: out of more noise it is a mean of many faces, which has no age."""
 
 
 class UFGNetworks(nn.Module):
@@ -85,8 +88,14 @@ def train_ufg(
     folder: Path,
     settings: Settings,
     report: Callable[[str], None],
+    classifier_folder: Path | None = None,
 ) -> bool:
-    """Train in `folder`; the averaged model is saved at every validation: `folder/model` and `folder/controlnet`."""
+    """Train in `folder` on the portraits among `faces`; the averaged model is saved at every validation.
+
+    It is a Stable Diffusion pipeline with a ControlNet, `folder/model`. `classifier_folder` holds a classifier of
+    latents, which then sees to it that faces have the attributes of their captions.
+    """
+    faces = _portraits(faces)
     vae = (
         AutoencoderKL.from_pretrained(vae_folder, local_files_only=True, use_safetensors=True)
         .eval()
@@ -95,17 +104,18 @@ def train_ufg(
     latents = encode_faces(vae_folder, faces, folder / "latents.npz", report, flips=False)[0]
     weights = channel_weights(vae, latents[:: max(1, len(latents) // 16)].float())
     edges = edge_maps(faces)
-    masks = {label["identity"]: inner_face(np.array(label["landmarks"]), *edges.shape[1:]) for label in faces.labels}
+    masks = [inner_face(np.array(label["landmarks"]), *edges.shape[1:]) for label in faces.labels]
     formulation = load()
-    tokenizer = _tokenizer(faces, formulation, folder / "tokenizer")
+    tokenizer = _tokenizer(faces, formulation, folder / "tokenizer", settings.start)
     scheduler = new_scheduler()
     networks = new_ufg(vae, tokenizer)
     run = Run(folder, networks, settings)
     weights = weights.to(run.device)
+    judge = None if classifier_folder is None else AttributeJudge(classifier_folder, run.device)
 
-    def caption(index: int, rng: np.random.Generator) -> str:
+    def caption(index: int, rng: np.random.Generator, told: bool) -> str:
         label = faces.labels[index]
-        if rng.random() < NO_PROMPT:
+        if not told:
             return "" if rng.random() < 0.5 else formulation.negative_prompt(attributes_of(label))
         return caption_of(label, formulation, random.Random(int(rng.integers(2**62))))
 
@@ -114,14 +124,14 @@ def train_ufg(
         if fate < NO_EDGES:
             return np.zeros_like(edges[index])
         if fate < NO_EDGES + FACE_EDGES:
-            return np.where(masks[faces.labels[index]["identity"]], edges[index], 0)
+            return np.where(masks[index], edges[index], 0)
         return edges[index]
 
     def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
         indices = rng.integers(0, len(faces), settings.batch_size)
-        tokens = tokenizer(
-            [caption(i, rng) for i in indices], padding="max_length", truncation=True, return_tensors="pt"
-        )
+        told = rng.random(len(indices)) >= NO_PROMPT
+        captions = [caption(i, rng, each) for i, each in zip(indices, told, strict=True)]
+        tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
         context = networks.text_encoder(tokens.input_ids.to(run.device))[0]
         control = (
             torch.from_numpy(np.stack([condition(i, rng) for i in indices])).float()[:, None].repeat(1, 3, 1, 1) / 255
@@ -136,7 +146,12 @@ def train_ufg(
             z_t, t, context, down_block_additional_residuals=down, mid_block_additional_residual=mid
         ).sample
         error = prediction.float() - scheduler.get_velocity(z_0, noise, t)
-        return {"v": (weights * error.square()).mean()}
+        terms = {"v": (weights * error.square()).mean()}
+        judged = torch.from_numpy(told).to(run.device) & (signal_share(scheduler, t).flatten() > CLEAR)
+        if judge is not None and judged.any():
+            estimate = clean_estimate(scheduler, z_t, prediction.float(), t)[judged]
+            terms |= judge(estimate, z_0[judged], generator)
+        return terms
 
     sample_edges = edge_maps(held_out)
 
@@ -172,18 +187,28 @@ def train_ufg(
             ).images[0]
             shown = torch.from_numpy(face_edges).float().expand(3, -1, -1) / 127.5 - 1
             rows.append(torch.stack([held_out.batch([index])[0], shown, picture * 2 - 1]))
-        write_sheet(folder / f"samples-{step:07d}.png", torch.stack(rows).reshape(-1, 12, *rows[0].shape[1:]))
+        write_sheet(folder / f"samples-{step:07d}.png", torch.stack(rows))
         return {}
 
     return run.go(losses, validate, report)
 
 
-def _tokenizer(faces: RenderedFaces, formulation: Formulation, folder: Path) -> CLIPTokenizer:
-    """The tokenizer saved in `folder`, or a new one learned from captions and saved there."""
-    if not (folder / "tokenizer.json").exists():
+def _portraits(faces: RenderedFaces) -> RenderedFaces:
+    chosen = list(faces.sources.values())
+    return RenderedFaces(faces.images[chosen], [faces.labels[index] for index in chosen])
+
+
+def _tokenizer(faces: RenderedFaces, formulation: Formulation, folder: Path, start: Path | None) -> CLIPTokenizer:
+    """That saved in `folder`; else, saved there, that of what is begun from, or a new one learned from captions."""
+    if (folder / "tokenizer.json").exists():
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    if start is not None and (start / "tokenizer").is_dir():
+        tokenizer = CLIPTokenizer.from_pretrained(start / "tokenizer", local_files_only=True)
+    else:
         rng = random.Random(0)
         labels = [faces.labels[i] for i in np.linspace(0, len(faces) - 1, TOKENIZER_CAPTIONS).astype(int)]
         captions = [caption_of(label, formulation, rng) for label in labels]
         captions += [formulation.negative_prompt(attributes_of(label)) for label in labels]
-        train_tokenizer(captions).save_pretrained(folder)
-    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = train_tokenizer(captions)
+    tokenizer.save_pretrained(folder)
+    return tokenizer

@@ -1,0 +1,91 @@
+"""Losses from networks that look at latents: what they see in an estimate, and what they should. Know no diffusion."""
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+
+from facesyn.identity.networks import AttributeNet, Recogniser
+from facesyn.training.latent_recogniser import disturbed, latent_crop
+from facesyn.training.loop import Losses
+
+
+class Judge(Protocol):
+    """More loss terms, from what a network sees in the estimate of z_0."""
+
+    def __call__(
+        self, estimate: torch.Tensor, target: torch.Tensor, generator: torch.Generator, reference: torch.Tensor
+    ) -> Losses:
+        """Latents (b, c, h, w), of which only `estimate` gets gradients."""
+        ...
+
+
+class IdentityJudge:
+    """Identity as a loss: near the true picture of the same person, not near the reference's person.
+
+    The weight does not fall with noise: source and reference tell nearly all of z_0, so the estimate is close at any t.
+    The estimate is judged under noise of its own, of up to `NOISE`: what only the exact weights of this one judge
+    would take for a likeness does not outlast that.
+    """
+
+    LIKENESS, LEAKAGE, MARGIN = 0.4, 0.15, 0.2
+
+    def __init__(self, folder: Path, device: torch.device | str = "cpu"):
+        recogniser = Recogniser.from_pretrained(folder, local_files_only=True)
+        self.recogniser = recogniser.eval().requires_grad_(False).to(device)
+
+    def __call__(
+        self, estimate: torch.Tensor, target: torch.Tensor, generator: torch.Generator, reference: torch.Tensor
+    ) -> Losses:
+        """See `Judge`."""
+        made, wanted, shown = (
+            F.normalize(self.recogniser(latent_crop(latents)).float())
+            for latents in (disturbed(estimate, generator), target, reference)
+        )
+        to_target, to_reference, truly = ((a * b).sum(1) for a, b in ((made, wanted), (made, shown), (wanted, shown)))
+        leaked = F.relu(to_reference - truly.clamp_min(self.MARGIN))  # no further than the true picture is
+        return {"identity": self.LIKENESS * (1 - to_target).mean(), "leakage": self.LEAKAGE * leaked.mean()}
+
+
+class AttributeJudge:
+    """Ethnicity, gender and age as a loss: what a classifier of latents says of the true picture, it says here too.
+
+    Without it faces come out younger: wrinkles are the finest of what makes a face, and the first thing a mean loses.
+    """
+
+    WEIGHT = 0.2
+
+    def __init__(self, folder: Path, device: torch.device | str = "cpu"):
+        classifier = AttributeNet.from_pretrained(folder, local_files_only=True)
+        self.classifier = classifier.eval().requires_grad_(False).to(device)
+
+    def __call__(
+        self,
+        estimate: torch.Tensor,
+        target: torch.Tensor,
+        generator: torch.Generator,
+        reference: torch.Tensor | None = None,
+    ) -> Losses:
+        """See `Judge`: the divergence of what is seen from what should be (Kullback and Leibler 1951), in nats."""
+        made, wanted = self.classifier(disturbed(estimate, generator)), self.classifier(target)
+        return {
+            name: self.WEIGHT
+            * F.kl_div(
+                made[name].float().log_softmax(1),
+                wanted[name].float().log_softmax(1),
+                reduction="batchmean",
+                log_target=True,
+            )
+            for name in made
+        }
+
+
+def judges(recogniser: Path | None, classifier: Path | None, device: torch.device | str) -> list[Judge]:
+    """Those of which there is a folder: of `latent_recogniser`, of `latent_classifier`."""
+    found: list[Judge] = []
+    if recogniser is not None:
+        found.append(IdentityJudge(recogniser, device))
+    if classifier is not None:
+        found.append(AttributeJudge(classifier, device))
+    return found
