@@ -102,8 +102,10 @@ def test_a_mislabelled_cell_is_refused() -> None:
 def test_attributes_are_judged_in_colour_and_in_grey(faces: Sequence[Image.Image]) -> None:
     settings = GateSettings(classifier="mini", unique=False, identity=False, leakage=False)
     cell = {"ethnicity": "African", "gender": "male", "age_interval": "18-29"}
-    (verdicts,) = Keeper(settings, 4, None).examine_sources(faces[:1], [cell])
-    assert {f"{key}{suffix}" for key in cell for suffix in ("", " in grey")} <= {v.gate for v in verdicts}
+    keeper = Keeper(settings, 4, None)
+    (of_source,) = keeper.examine_sources(faces[:1], [cell])
+    for verdicts in (of_source, keeper.examine_image(faces[0], None, None, [], cell)):
+        assert {f"{key}{suffix}" for key in cell for suffix in ("", " in grey")} <= {v.gate for v in verdicts}
 
 
 def test_images_are_held_to_what_was_asked_for(faces: Sequence[Image.Image]) -> None:

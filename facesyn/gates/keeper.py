@@ -83,10 +83,8 @@ class Keeper:
             for verdicts, (yaw, pitch, _) in zip(found, self._poses(pictures), strict=True):
                 verdicts.append(measures.frontal(float(yaw), float(pitch), self.settings.yaw))
         if "source face" in self.settings.classified:
-            greyed = [picture.convert("L").convert("RGB") for picture in pictures]
-            for shown, suffix in ((pictures, ""), (greyed, " in grey")):  # an ethnicity is more than a tone of skin
-                for verdicts, more in zip(found, self._attributes(shown, asked, suffix), strict=True):
-                    verdicts += more
+            for verdicts, more in zip(found, self._attributes(pictures, asked), strict=True):
+                verdicts += more
         return found
 
     def unique(self, index: UniquenessIndex, embedding: np.ndarray) -> list[Verdict]:
@@ -149,13 +147,16 @@ class Keeper:
             self._detector = registry.create(registry.Role.DETECTOR, self.settings.detector)
         return [measures.face_count(len(self._detector.detect(picture)), least=least)]
 
-    def _attributes(
-        self, pictures: Sequence[Image.Image], asked: Sequence[Mapping[str, str]], suffix: str = ""
-    ) -> list[list[Verdict]]:
+    def _attributes(self, pictures: Sequence[Image.Image], asked: Sequence[Mapping[str, str]]) -> list[list[Verdict]]:
+        """In colour and in grey: an ethnicity is more than a tone of skin, an age more than the colour of hair."""
         if self._classifier is None:
             self._classifier = open_classifier(self.settings.classifier, self._categories)
-        said = self._classifier.classify(pictures)
-        return [measures.attributes(each, cell, suffix) for each, cell in zip(said, asked, strict=True)]
+        greyed = [picture.convert("L").convert("RGB") for picture in pictures]
+        said = zip(self._classifier.classify(pictures), self._classifier.classify(greyed), asked, strict=True)
+        return [
+            measures.attributes(colour, cell) + measures.attributes(grey, cell, " in grey")
+            for colour, grey, cell in said
+        ]
 
     def _poses(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         from facesyn.identity.landmarks import load_landmarker, poses

@@ -39,7 +39,7 @@ class GateSettings(BaseModel):
     attributes: bool = True
     """Hold sources to the attributes asked for, in colour and in grey."""
     image_attributes: bool = True
-    """Hold images to them too, as they are."""
+    """Hold images to them too, likewise."""
     classifier: str = ""
     """Who judges ethnicity, gender and age interval; empty: nobody, both gates stay open."""
 
