@@ -9,7 +9,7 @@ import io
 import json
 import tarfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,11 @@ class RenderedFaces:
         if flip is not None:
             pictures = np.where(flip[:, None, None, None], pictures[:, :, ::-1], pictures)
         return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    def opened(self, count: int = 64) -> Iterator[list[Image.Image]]:
+        """All pictures, in lists of at most `count`, for those who look at a few at a time."""
+        for start in range(0, len(self), count):
+            yield [Image.fromarray(pixels) for pixels in self.images[start : start + count]]
 
     @property
     def sources(self) -> dict[str, int]:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import nn
 
 from facesyn.identity.networks import AttributeNet
@@ -77,11 +76,7 @@ def _taught(
 ) -> tuple[dict[str, list[str]], dict[str, torch.Tensor]]:
     """The categories that `teacher` knows, and attribute → (n, categories): the probabilities that it gives."""
     report(f"asking the teacher about {len(faces)} faces")
-    said = [
-        each
-        for start in range(0, len(faces), 64)
-        for each in teacher.classify([Image.fromarray(face) for face in faces.images[start : start + 64]])
-    ]
+    said = [each for pictures in faces.opened() for each in teacher.classify(pictures)]
     categories = {name: sorted(shares) for name, shares in said[0].items()}
     return categories, {
         name: torch.tensor([[each[name][category] for category in names] for each in said])

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import nn
 
 from facesyn.identity.networks import Recogniser
@@ -101,5 +100,4 @@ def train_latent_recogniser(
 def _embeddings(teacher: FaceEncoder, faces: RenderedFaces, report: Callable[[str], None]) -> torch.Tensor:
     """(n, d), of unit length: what `teacher` finds in every picture."""
     report(f"asking the teacher about {len(faces)} faces")
-    parts = np.split(faces.images, range(64, len(faces), 64))
-    return torch.from_numpy(np.concatenate([teacher.embed([Image.fromarray(face) for face in part]) for part in parts]))
+    return torch.from_numpy(np.concatenate([teacher.embed(pictures) for pictures in faces.opened()]))
