@@ -25,7 +25,7 @@ from facesyn.rendered import REFERENCE_STYLE, RenderedFaces, read_renders
 from facesyn.training.ufg import edge_maps
 
 SETTINGS = {
-    "ufg": {"steps": 12, "guidance_scale": 2.5},
+    "ufg": {"steps": 12, "guidance_scale": 1.25},
     "atd": {"steps": 2, "identity_scale": 1.5, "style_scale": 1.0},  # more steps were measured to lose identity
 }
 EDGES_PER_CELL, REFERENCES = 24, 120

@@ -181,7 +181,7 @@ def train_ufg(
                 negative_prompt=formulation.negative_prompt(attributes_of(label)),
                 image=Image.fromarray(face_edges).convert("RGB"),
                 num_inference_steps=12,
-                guidance_scale=2.5,
+                guidance_scale=1.25,
                 generator=torch.Generator().manual_seed(index),
                 output_type="pt",
             ).images[0]
