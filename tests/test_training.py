@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler
+from safetensors.torch import save_file
 from torch import nn
 
 from facesyn.errors import FacesynError, ModelError, UsageError
@@ -65,6 +66,10 @@ def test_a_run_begins_from_what_fits_of_another(tmp_path: Path) -> None:
     before = wider.weight.clone()
     Run(tmp_path / "wider", wider, settings)
     assert torch.equal(wider.weight, before) and torch.equal(wider.bias, old["bias"])
+    (tmp_path / "saved").mkdir()
+    save_file(old, tmp_path / "saved" / "model.safetensors")
+    from_model = Run(tmp_path / "from_model", nn.Linear(4, 1), replace(settings, start=tmp_path / "saved"))
+    assert torch.equal(from_model.average.weight, old["weight"])
     with pytest.raises(UsageError, match="shares no tensor"):
         Run(tmp_path / "other", nn.Conv2d(2, 2, 1), settings)
     with pytest.raises(UsageError, match="no weights"):

@@ -22,10 +22,10 @@ from safetensors.torch import load_file, save_file
 from facesyn.records import METADATA
 from facesyn.references.edges import inner_face
 from facesyn.rendered import REFERENCE_STYLE, RenderedFaces, read_renders
-from facesyn.training.ufg import edge_maps
+from facesyn.training.ufg import SAMPLING, edge_maps
 
 SETTINGS = {
-    "ufg": {"steps": 12, "guidance_scale": 1.25},
+    "ufg": SAMPLING,
     "atd": {"steps": 2, "identity_scale": 1.5, "style_scale": 1.0},  # more steps were measured to lose identity
 }
 EDGES_PER_CELL, REFERENCES = 24, 120

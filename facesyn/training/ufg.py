@@ -29,6 +29,8 @@ NO_PROMPT = 0.1
 NO_EDGES, FACE_EDGES = 0.25, 0.5
 """Shares of samples with no edge map, and with edges of the inner face only, so that hair can follow the prompt."""
 TOKENIZER_CAPTIONS = 4000
+SAMPLING = {"steps": 12, "guidance_scale": 1.25}
+"""What the embedded UFG is released with, and its sheets are sampled by."""
 CLEAR = 0.1
 """ᾱ_t from which an estimate of z_0 is judged: out of more noise it is a mean of many faces, which has no age."""
 
@@ -180,8 +182,8 @@ def train_ufg(
                 caption_of(label, formulation, rng),
                 negative_prompt=formulation.negative_prompt(attributes_of(label)),
                 image=Image.fromarray(face_edges).convert("RGB"),
-                num_inference_steps=12,
-                guidance_scale=1.25,
+                num_inference_steps=int(SAMPLING["steps"]),
+                guidance_scale=SAMPLING["guidance_scale"],
                 generator=torch.Generator().manual_seed(index),
                 output_type="pt",
             ).images[0]
