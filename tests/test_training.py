@@ -454,15 +454,19 @@ def test_a_released_model_is_half_as_large_and_says_nothing_of_its_maker(tmp_pat
         assert torch.equal(released.state_dict()[name], value.half())
 
 
-def test_a_teacher_that_would_not_be_asked_is_refused(facesyn: Any, tmp_path: Path) -> None:
-    result = facesyn("train", "recogniser", "--teacher", "mini", "-o", tmp_path / "run")
-    assert result.exit_code == 2 and "--teacher is for latent-recogniser" in result.stderr
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_classifier_of_latents_that_would_not_be_asked_is_refused(facesyn: Any, tmp_path: Path) -> None:
-    result = facesyn("train", "decoder", "--latent-classifier", tmp_path, "-o", tmp_path / "run")
-    assert result.exit_code == 2 and "--latent-classifier is for ufg and atd" in result.stderr
+@pytest.mark.parametrize(
+    ("what", "option", "helped"),
+    [
+        ("recogniser", "--teacher", "latent-recogniser"),
+        ("decoder", "--latent-classifier", "ufg, atd"),
+        ("ufg", "--judge", "autoencoder, decoder, atd"),
+    ],
+)
+def test_a_helper_that_would_not_be_asked_is_refused(
+    facesyn: Any, tmp_path: Path, what: str, option: str, helped: str
+) -> None:
+    result = facesyn("train", what, option, "mini", "-o", tmp_path / "run")
+    assert result.exit_code == 2 and f"{option} is for {helped}" in result.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -49,7 +49,11 @@ _DEFAULTS = {  # steps, batch size, learning rate
 }
 
 _OF_LATENTS = (Trainable.LATENT_RECOGNISER, Trainable.LATENT_CLASSIFIER)
-_JUDGED = (Trainable.UFG, Trainable.ATD)
+_HELPED = {  # what looks on while another is trained, and what it can help
+    "--teacher": _OF_LATENTS,
+    "--judge": (Trainable.AUTOENCODER, Trainable.DECODER, Trainable.ATD),
+    "--latent-classifier": (Trainable.UFG, Trainable.ATD),
+}
 _ON_LATENTS = (Trainable.DECODER, Trainable.UFG, Trainable.ATD, *_OF_LATENTS)
 
 BACKBONES = ("iresnet18", "iresnet34", "iresnet50", "iresnet100", "mobilefacenet", "mini")
@@ -160,10 +164,10 @@ def train(
     from facesyn.tensors import choose_device
     from facesyn.training.loop import Settings
 
-    if teacher is not None and what not in _OF_LATENTS:
-        raise UsageError(f"--teacher is for {' and '.join(_OF_LATENTS)}.", hint=f"Leave it out to train {what}.")
-    if latent_classifier is not None and what not in _JUDGED:
-        raise UsageError(f"--latent-classifier is for {' and '.join(_JUDGED)}.", hint=f"Leave it out to train {what}.")
+    helpers = {"--teacher": teacher, "--judge": judge, "--latent-classifier": latent_classifier}
+    for name, helped in _HELPED.items():
+        if helpers[name] is not None and what not in helped:
+            raise UsageError(f"{name} is for {', '.join(helped)}.", hint=f"Leave it out to train {what}.")
     place = choose_device(device)
     if place.index is not None:
         raise UsageError("A training takes no number of a device.", hint="Set CUDA_VISIBLE_DEVICES, or leave it out.")
