@@ -307,12 +307,32 @@ def test_a_classifier_of_latents_learns_and_then_judges_transfers(
     taught_by = open_classifier(teacher, {}) if teacher else None
     train_latent_classifier(few, few, resolve("mini", "atd") / "vae", tmp_path, settings, lambda line: None, taught_by)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert lines[-1]["gender"] < 0.8 * lines[0]["gender"] and lines[-1]["held_out_gender"] > 0.6
+    assert lines[-1]["gender"] < 0.8 * lines[0]["gender"]
+    assert lines[-1]["held_out_gender"] > 0.6 and lines[-1]["held_out_gender_grey"] > 0.6
     latents = torch.from_numpy(np.load(tmp_path / "latents.npz")["latents"][0, :64]).float()
     judge = AttributeJudge(tmp_path / "model")
     same, other = (judge(latents, target, torch.Generator().manual_seed(0)) for target in (latents, latents.roll(1, 0)))
     assert set(same) == {"ethnicity", "gender", "age_interval"}
     assert all(same[name] < 0.5 * other[name] for name in same)
+
+
+def test_latents_without_colour_are_those_of_the_grey_picture(renders: RenderedFaces, tmp_path: Path) -> None:
+    from diffusers import AutoencoderKL
+
+    from facesyn.atd import sampling
+    from facesyn.models import resolve
+    from facesyn.training.classifier import grey
+    from facesyn.training.latent_classifier import LatentAttributeNet
+
+    vae = AutoencoderKL.from_pretrained(resolve("mini", "atd") / "vae", local_files_only=True).eval()
+    pictures = renders.batch(range(0, 96, 2))
+    with torch.no_grad():
+        coloured, colourless = (sampling.encode(vae, each) for each in (pictures, grey(pictures)))
+    net = LatentAttributeNet({"gender": ["female", "male"]}, size=16, channels=12)
+    net.fit_colourless(coloured[:32], colourless[:32])
+    net.save_pretrained(tmp_path)
+    found = LatentAttributeNet.from_pretrained(tmp_path, local_files_only=True).colourless(coloured[32:])
+    assert (found - colourless[32:]).square().mean() < 0.1 * (coloured[32:] - colourless[32:]).square().mean()
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])

@@ -6,7 +6,8 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 
-from facesyn.identity.networks import AttributeNet, Recogniser
+from facesyn.identity.networks import Recogniser
+from facesyn.training.latent_classifier import LatentAttributeNet
 from facesyn.training.latent_recogniser import disturbed, latent_crop
 from facesyn.training.loop import Losses
 
@@ -51,13 +52,14 @@ class IdentityJudge:
 class AttributeJudge:
     """Ethnicity, gender and age as a loss: what a classifier of latents says of the true picture, it says here too.
 
-    Without it faces come out younger: wrinkles are the finest of what makes a face, and the first thing a mean loses.
+    In colour and in grey, where it has no skin tone to go by. Without this faces come out younger: wrinkles are the
+    finest of what makes a face, and the first thing a mean loses.
     """
 
     WEIGHT = 0.2
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu"):
-        classifier = AttributeNet.from_pretrained(folder, local_files_only=True)
+        classifier = LatentAttributeNet.from_pretrained(folder, local_files_only=True)
         self.classifier = classifier.eval().requires_grad_(False).to(device)
 
     def __call__(
@@ -68,10 +70,15 @@ class AttributeJudge:
         reference: torch.Tensor | None = None,
     ) -> Losses:
         """See `Judge`: the divergence of what is seen from what should be (Kullback and Leibler 1951), in nats."""
-        made, wanted = self.classifier(disturbed(estimate, generator)), self.classifier(target)
+        noisy, colourless = disturbed(estimate, generator), self.classifier.colourless
+        in_colour = self._divergence(noisy, target)
+        in_grey = self._divergence(colourless(noisy), colourless(target))
+        return {name: self.WEIGHT * (in_colour[name] + in_grey[name]) for name in in_colour}
+
+    def _divergence(self, estimate: torch.Tensor, target: torch.Tensor) -> Losses:
+        made, wanted = self.classifier(estimate), self.classifier(target)
         return {
-            name: self.WEIGHT
-            * F.kl_div(
+            name: F.kl_div(
                 made[name].float().log_softmax(1),
                 wanted[name].float().log_softmax(1),
                 reduction="batchmean",
