@@ -316,18 +316,16 @@ def test_a_classifier_of_latents_learns_and_then_judges_transfers(
     assert all(same[name] < 0.5 * other[name] for name in same)
 
 
-def test_latents_without_colour_are_those_of_the_grey_picture(renders: RenderedFaces, tmp_path: Path) -> None:
-    from diffusers import AutoencoderKL
-
+def test_latents_without_colour_are_those_of_the_grey_picture(
+    renders: RenderedFaces, tmp_path: Path, autoencoder: Any
+) -> None:
     from facesyn.atd import sampling
-    from facesyn.models import resolve
     from facesyn.training.classifier import grey
     from facesyn.training.latent_classifier import LatentAttributeNet
 
-    vae = AutoencoderKL.from_pretrained(resolve("mini", "atd") / "vae", local_files_only=True).eval()
     pictures = renders.batch(range(0, 96, 2))
     with torch.no_grad():
-        coloured, colourless = (sampling.encode(vae, each) for each in (pictures, grey(pictures)))
+        coloured, colourless = (sampling.encode(autoencoder, each) for each in (pictures, grey(pictures)))
     net = LatentAttributeNet({"gender": ["female", "male"]}, size=16, channels=12)
     net.fit_colourless(coloured[:32], colourless[:32])
     net.save_pretrained(tmp_path)
@@ -352,13 +350,22 @@ def test_other_predictions_are_refused() -> None:
 
 
 @pytest.fixture
-def judge(tmp_path: Path) -> Any:
+def autoencoder() -> Any:
+    from diffusers import AutoencoderKL
+
+    from facesyn.models import resolve
+
+    return AutoencoderKL.from_pretrained(resolve("mini", "atd") / "vae", local_files_only=True).eval()
+
+
+@pytest.fixture
+def judge(tmp_path: Path, autoencoder: Any) -> Any:
     from facesyn.identity.networks import Recogniser
     from facesyn.training.judges import IdentityJudge
 
     torch.manual_seed(0)
     Recogniser(size=12, channels=8, stem_stride=1, widths=(16,), blocks=(1,)).save_pretrained(tmp_path)
-    return IdentityJudge(tmp_path)
+    return IdentityJudge(tmp_path, autoencoder)
 
 
 def judgements(judge: Any) -> Iterator[Any]:
@@ -373,6 +380,23 @@ def test_the_identity_judge_prefers_the_target_to_the_reference(judge: Any, monk
     right, wrong = judgements(judge)
     assert right["identity"] < 1e-4 and right["leakage"] == 0
     assert wrong["identity"] > 0.01 and wrong["leakage"] > 0.01
+
+
+def test_a_recogniser_of_pictures_judges_identities_as_well(renders: RenderedFaces, autoencoder: Any) -> None:
+    from facesyn.atd import sampling
+    from facesyn.models import resolve
+    from facesyn.training.judges import IdentityJudge
+
+    judge = IdentityJudge(resolve("mini", "recogniser"), autoencoder)
+    portraits = list(renders.sources.values())
+    target, reference = (renders.batch(portraits[i : i + judge.DECODED]) for i in (0, judge.DECODED))
+    with torch.no_grad():
+        right, wrong = (sampling.encode(autoencoder, pictures) for pictures in (target, reference))
+    right.requires_grad_()
+    same, other = (judge(each, right.detach(), torch.Generator().manual_seed(0), wrong) for each in (right, wrong))
+    assert same["identity"] < 0.3 * other["identity"] and same["leakage"] < 0.1 * other["leakage"]
+    same["identity"].backward()
+    assert right.grad is not None and right.grad.abs().amax((1, 2, 3)).min() > 0
 
 
 def test_the_identity_judge_prefers_it_under_noise_too(judge: Any) -> None:

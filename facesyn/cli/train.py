@@ -110,7 +110,7 @@ def train(
     ] = None,
     judge: Annotated[
         Path | None,
-        typer.Option("--judge", help="Folder of a recogniser that joins the loss: for atd of latents."),
+        typer.Option("--judge", help="Folder of a recogniser that joins the loss: for atd of latents or of pictures."),
     ] = None,
     latent_classifier: Annotated[
         Path | None,

@@ -132,7 +132,7 @@ def train_atd(
 ) -> bool:
     """Train in `folder`; the averaged model is saved as `folder/model` (ATD folder format) at every validation.
 
-    The two other folders hold networks that look at the autoencoder's latents, for `judges`.
+    The two other folders hold networks that look at the autoencoder's latents, or pictures of them, for `judges`.
     """
     vae = (
         AutoencoderKL.from_pretrained(vae_folder, local_files_only=True, use_safetensors=True)
@@ -153,7 +153,7 @@ def train_atd(
         settings.batch_size,
         run.device,
         weights.to(run.device),
-        judges(recogniser_folder, classifier_folder, run.device),
+        judges(recogniser_folder, classifier_folder, vae, run.device),
         drops,
         EARLINESS,
     )

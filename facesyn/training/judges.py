@@ -1,12 +1,17 @@
-"""Losses from networks that look at latents: what they see in an estimate, and what they should. Know no diffusion."""
+"""Losses from networks that look at latents or their pictures: what they see in an estimate, and what they should.
+
+Know no diffusion.
+"""
 
 from pathlib import Path
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
 
-from facesyn.identity.networks import Recogniser
+from facesyn.atd import sampling
+from facesyn.identity.networks import Recogniser, recognition_crop
 from facesyn.training.latent_classifier import LatentAttributeNet
 from facesyn.training.latent_recogniser import disturbed, latent_crop
 from facesyn.training.loop import Losses
@@ -31,22 +36,32 @@ class IdentityJudge:
     """
 
     LIKENESS, LEAKAGE, MARGIN = 0.4, 0.15, 0.2
+    DECODED = 4
+    """Samples of a batch that a recogniser of pictures is shown: decoding costs as much as the diffusion itself."""
 
-    def __init__(self, folder: Path, device: torch.device | str = "cpu"):
+    def __init__(self, folder: Path, vae: AutoencoderKL, device: torch.device | str = "cpu"):
         recogniser = Recogniser.from_pretrained(folder, local_files_only=True)
         self.recogniser = recogniser.eval().requires_grad_(False).to(device)
+        self.vae = vae.to(device) if recogniser.config["channels"] == 3 else None
 
     def __call__(
         self, estimate: torch.Tensor, target: torch.Tensor, generator: torch.Generator, reference: torch.Tensor
     ) -> Losses:
         """See `Judge`."""
+        judged = slice(self.DECODED if self.vae else None)
         made, wanted, shown = (
-            F.normalize(self.recogniser(latent_crop(latents)).float())
-            for latents in (disturbed(estimate, generator), target, reference)
+            self._seen(latents[judged]) for latents in (disturbed(estimate, generator), target, reference)
         )
         to_target, to_reference, truly = ((a * b).sum(1) for a, b in ((made, wanted), (made, shown), (wanted, shown)))
         leaked = F.relu(to_reference - truly.clamp_min(self.MARGIN))  # no further than the true picture is
         return {"identity": self.LIKENESS * (1 - to_target).mean(), "leakage": self.LEAKAGE * leaked.mean()}
+
+    def _seen(self, latents: torch.Tensor) -> torch.Tensor:
+        """(b, d) unit embeddings: of latents, or of the pictures they stand for and their mirror images."""
+        if self.vae is None:
+            return F.normalize(self.recogniser(latent_crop(latents)).float())
+        faces = recognition_crop(sampling.decode(self.vae, latents), self.recogniser.config["size"])
+        return F.normalize((self.recogniser(faces) + self.recogniser(faces.flip(3))).float())
 
 
 class AttributeJudge:
@@ -88,11 +103,13 @@ class AttributeJudge:
         }
 
 
-def judges(recogniser: Path | None, classifier: Path | None, device: torch.device | str) -> list[Judge]:
-    """Those of which there is a folder: of `latent_recogniser`, of `latent_classifier`."""
+def judges(
+    recogniser: Path | None, classifier: Path | None, vae: AutoencoderKL, device: torch.device | str
+) -> list[Judge]:
+    """Those of which there is a folder: of a recogniser of latents or pictures, of a classifier of latents."""
     found: list[Judge] = []
     if recogniser is not None:
-        found.append(IdentityJudge(recogniser, device))
+        found.append(IdentityJudge(recogniser, vae, device))
     if classifier is not None:
         found.append(AttributeJudge(classifier, device))
     return found

@@ -176,7 +176,7 @@ def train_full_size(
             batch_size=4,
             device=run.device,
         )
-    judging = judges(recogniser_folder, classifier_folder, run.device)
+    judging = judges(recogniser_folder, classifier_folder, pipeline.vae, run.device)
     losses = TransferLosses(
         networks, pipeline.scheduler, latents, pairs, settings.batch_size, run.device, judges=judging
     )
