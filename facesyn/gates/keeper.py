@@ -152,10 +152,10 @@ class Keeper:
         if self._classifier is None:
             self._classifier = open_classifier(self.settings.classifier, self._categories)
         greyed = [picture.convert("L").convert("RGB") for picture in pictures]
-        said = zip(self._classifier.classify(pictures), self._classifier.classify(greyed), asked, strict=True)
+        said = self._classifier.classify([*pictures, *greyed])
         return [
-            measures.attributes(colour, cell) + measures.attributes(grey, cell, " in grey")
-            for colour, grey, cell in said
+            measures.attributes(in_colour, cell) + measures.attributes(in_grey, cell, " in grey")
+            for in_colour, in_grey, cell in zip(said[: len(pictures)], said[len(pictures) :], asked, strict=True)
         ]
 
     def _poses(self, pictures: Sequence[Image.Image]) -> np.ndarray:
