@@ -1,6 +1,7 @@
 """`facesyn train`: the models, from rendered faces. Resumable; a sitting may be ended by `--minutes`."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -50,15 +51,33 @@ _DEFAULTS = {  # steps, batch size, learning rate
 
 _OF_LATENTS = (Trainable.LATENT_RECOGNISER, Trainable.LATENT_CLASSIFIER)
 _HELPED = {  # what looks on while another is trained, and what it can help
-    "--teacher": _OF_LATENTS,
-    "--judge": (Trainable.AUTOENCODER, Trainable.DECODER, Trainable.ATD),
-    "--latent-classifier": (Trainable.UFG, Trainable.ATD),
+    "teacher": _OF_LATENTS,
+    "judge": (Trainable.AUTOENCODER, Trainable.DECODER, Trainable.ATD),
+    "latent_classifier": (Trainable.UFG, Trainable.ATD),
 }
 _ON_LATENTS = (Trainable.DECODER, Trainable.UFG, Trainable.ATD, *_OF_LATENTS)
 
 BACKBONES = ("iresnet18", "iresnet34", "iresnet50", "iresnet100", "mobilefacenet", "mini")
 HEADS = ("arcface", "cosface", "adaface")
 CROPS = ("facesyn", "aligned")
+
+
+@dataclass(frozen=True)
+class _Helpers:
+    """Trained models that a training needs or is helped by: folders, and the name of a teacher."""
+
+    autoencoder: Path | None
+    judge: Path | None
+    latent_classifier: Path | None
+    teacher: str | None
+
+    def check(self, what: Trainable) -> None:
+        from facesyn.errors import UsageError
+
+        for name, helped in _HELPED.items():
+            if getattr(self, name) is not None and what not in helped:
+                option = "--" + name.replace("_", "-")
+                raise UsageError(f"{option} is for {', '.join(helped)}.", hint=f"Leave it out to train {what}.")
 
 
 def _check(name: str | None, known: tuple[str, ...], what: str) -> None:
@@ -164,10 +183,8 @@ def train(
     from facesyn.tensors import choose_device
     from facesyn.training.loop import Settings
 
-    helpers = {"--teacher": teacher, "--judge": judge, "--latent-classifier": latent_classifier}
-    for name, helped in _HELPED.items():
-        if helpers[name] is not None and what not in helped:
-            raise UsageError(f"{name} is for {', '.join(helped)}.", hint=f"Leave it out to train {what}.")
+    helpers = _Helpers(autoencoder, judge, latent_classifier, teacher)
+    helpers.check(what)
     place = choose_device(device)
     if place.index is not None:
         raise UsageError("A training takes no number of a device.", hint="Set CUDA_VISIBLE_DEVICES, or leave it out.")
@@ -190,7 +207,7 @@ def train(
     if base is not None:
         if what is not Trainable.ATD or held_out is not None:
             raise UsageError("--base is for atd, and without --held-out: some of the people are left out for that.")
-        _train_full_size(base, dataset, data, order, output, settings, judge, latent_classifier)
+        _train_full_size(base, dataset, data, order, helpers, output, settings)
     elif dataset is not None:
         if what is not Trainable.RECOGNISER or data or held_out:
             raise UsageError("--dataset trains a recogniser, and without --data and --held-out.")
@@ -202,7 +219,7 @@ def train(
     elif what in _ON_LATENTS and autoencoder is None:
         raise UsageError(f"Training {what} needs --autoencoder.", hint="Train one with `facesyn train autoencoder`.")
     else:
-        _train_on_renders(what, data, order, held_out, autoencoder, judge, latent_classifier, teacher, output, settings)
+        _train_on_renders(what, data, order, held_out, helpers, output, settings)
 
 
 def _renders(folder: Path, size: int, order: "Order", threads: int) -> "RenderedFaces":
@@ -226,10 +243,9 @@ def _train_full_size(
     dataset: Path | None,
     data: Path | None,
     order: "Order",
+    helpers: _Helpers,
     output: Path,
     settings: "Settings",
-    judge: Path | None,
-    latent_classifier: Path | None,
 ) -> None:
     from facesyn.errors import UsageError
     from facesyn.labelled import of_rendered, read_people
@@ -242,7 +258,7 @@ def _train_full_size(
         people = of_rendered(_renders(data, picture_size(base), order, settings.threads))
     else:
         raise UsageError("--base needs one of --dataset and --data.", hint="Give a folder of known people.")
-    train_full_size(base, people, output, settings, out.note, judge, latent_classifier)
+    train_full_size(base, people, output, settings, out.note, helpers.judge, helpers.latent_classifier)
 
 
 def _train_by_protocol(
@@ -277,10 +293,7 @@ def _train_on_renders(
     data: Path,
     order: "Order",
     held_out: Path,
-    autoencoder: Path | None,
-    judge: Path | None,
-    latent_classifier: Path | None,
-    teacher: str | None,
+    helpers: _Helpers,
     output: Path,
     settings: "Settings",
 ) -> None:
@@ -288,13 +301,14 @@ def _train_on_renders(
     from facesyn.rendered import read_renders
 
     encoder = classifier = None
-    if teacher is not None:
+    if helpers.teacher is not None:
         from facesyn.identity.encoders import open_classifier, open_encoder
 
         if what is Trainable.LATENT_CLASSIFIER:
-            classifier = open_classifier(teacher, {})
+            classifier = open_classifier(helpers.teacher, {})
         else:
-            encoder = open_encoder(teacher, {"device": settings.device})
+            encoder = open_encoder(helpers.teacher, {"device": settings.device})
+    autoencoder, judge, latent_classifier = helpers.autoencoder, helpers.judge, helpers.latent_classifier
     unseen = read_renders(held_out)
     faces = _renders(data, unseen.images.shape[1], order, settings.threads)
     if what is Trainable.AUTOENCODER:
