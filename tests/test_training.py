@@ -361,11 +361,11 @@ def autoencoder() -> Any:
 @pytest.fixture
 def judge(tmp_path: Path, autoencoder: Any) -> Any:
     from facesyn.identity.networks import Recogniser
-    from facesyn.training.judges import IdentityJudge
+    from facesyn.training.judges import judges
 
     torch.manual_seed(0)
     Recogniser(size=12, channels=8, stem_stride=1, widths=(16,), blocks=(1,)).save_pretrained(tmp_path)
-    return IdentityJudge(tmp_path, autoencoder)
+    return judges(tmp_path, None, autoencoder, "cpu")[0]
 
 
 def judgements(judge: Any) -> Iterator[Any]:
@@ -385,9 +385,10 @@ def test_the_identity_judge_prefers_the_target_to_the_reference(judge: Any, monk
 def test_a_recogniser_of_pictures_judges_identities_as_well(renders: RenderedFaces, autoencoder: Any) -> None:
     from facesyn.atd import sampling
     from facesyn.models import resolve
-    from facesyn.training.judges import IdentityJudge
+    from facesyn.training.judges import PictureJudge, judges
 
-    judge = IdentityJudge(resolve("mini", "recogniser"), autoencoder)
+    (judge,) = judges(resolve("mini", "recogniser"), None, autoencoder, "cpu")
+    assert isinstance(judge, PictureJudge)
     portraits = list(renders.sources.values())
     target, reference = (renders.batch(portraits[i : i + judge.DECODED]) for i in (0, judge.DECODED))
     with torch.no_grad():
@@ -395,6 +396,7 @@ def test_a_recogniser_of_pictures_judges_identities_as_well(renders: RenderedFac
     right.requires_grad_()
     same, other = (judge(each, right.detach(), torch.Generator().manual_seed(0), wrong) for each in (right, wrong))
     assert same["identity"] < 0.3 * other["identity"] and same["leakage"] < 0.1 * other["leakage"]
+    assert same["structure"] < 1e-4 < 0.05 < other["structure"]
     same["identity"].backward()
     assert right.grad is not None and right.grad.abs().amax((1, 2, 3)).min() > 0
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
 from facesyn.atd import sampling
+from facesyn.evaluation.measures import ssim_map
 from facesyn.identity.networks import Recogniser, recognition_crop
 from facesyn.training.latent_classifier import LatentAttributeNet
 from facesyn.training.latent_recogniser import disturbed, latent_crop
@@ -27,40 +28,69 @@ class Judge(Protocol):
         ...
 
 
-class IdentityJudge:
-    """Identity as a loss: near the true picture of the same person, not near the reference's person.
+LIKENESS, LEAKAGE, MARGIN = 0.4, 0.15, 0.2
+
+
+def _identity(made: torch.Tensor, wanted: torch.Tensor, shown: torch.Tensor) -> Losses:
+    """Near the true picture of the same person, not near the reference's person; of unit embeddings (b, d)."""
+    to_target, to_reference, truly = ((a * b).sum(1) for a, b in ((made, wanted), (made, shown), (wanted, shown)))
+    leaked = F.relu(to_reference - truly.clamp_min(MARGIN))  # no further than the true picture is
+    return {"identity": LIKENESS * (1 - to_target).mean(), "leakage": LEAKAGE * leaked.mean()}
+
+
+class LatentIdentityJudge:
+    """Identity as a loss, by a recogniser of latents.
 
     The weight does not fall with noise: source and reference tell nearly all of z_0, so the estimate is close at any t.
     The estimate is judged under noise of its own, of up to `NOISE`: what only the exact weights of this one judge
     would take for a likeness does not outlast that.
     """
 
-    LIKENESS, LEAKAGE, MARGIN = 0.4, 0.15, 0.2
-    DECODED = 4
-    """Samples of a batch that a recogniser of pictures is shown: decoding costs as much as the diffusion itself."""
-
-    def __init__(self, folder: Path, vae: AutoencoderKL, device: torch.device | str = "cpu"):
-        recogniser = Recogniser.from_pretrained(folder, local_files_only=True)
-        self.recogniser = recogniser.eval().requires_grad_(False).to(device)
-        self.vae = vae.to(device) if recogniser.config["channels"] == 3 else None
+    def __init__(self, recogniser: Recogniser):
+        self.recogniser = recogniser
 
     def __call__(
         self, estimate: torch.Tensor, target: torch.Tensor, generator: torch.Generator, reference: torch.Tensor
     ) -> Losses:
         """See `Judge`."""
-        judged = slice(self.DECODED if self.vae else None)
-        made, wanted, shown = (
-            self._seen(latents[judged]) for latents in (disturbed(estimate, generator), target, reference)
+        return _identity(
+            *(
+                F.normalize(self.recogniser(latent_crop(latents)).float())
+                for latents in (disturbed(estimate, generator), target, reference)
+            )
         )
-        to_target, to_reference, truly = ((a * b).sum(1) for a, b in ((made, wanted), (made, shown), (wanted, shown)))
-        leaked = F.relu(to_reference - truly.clamp_min(self.MARGIN))  # no further than the true picture is
-        return {"identity": self.LIKENESS * (1 - to_target).mean(), "leakage": self.LEAKAGE * leaked.mean()}
 
-    def _seen(self, latents: torch.Tensor) -> torch.Tensor:
-        """(b, d) unit embeddings: of latents, or of the pictures they stand for and their mirror images."""
-        if self.vae is None:
-            return F.normalize(self.recogniser(latent_crop(latents)).float())
-        faces = recognition_crop(sampling.decode(self.vae, latents), self.recogniser.config["size"])
+
+class PictureJudge:
+    """Identity as a loss, by a recogniser of pictures, and likeness of the pictures themselves (1 − SSIM).
+
+    No other needs so little: any recogniser will do, as it is. But decoding costs as much as the diffusion itself, so
+    only `DECODED` samples of a batch are shown.
+    """
+
+    DECODED = 4
+    STRUCTURE = 0.4
+    GRAIN = 0.1
+    """Largest standard deviation of noise on the pictures, of a range of 2."""
+
+    def __init__(self, recogniser: Recogniser, vae: AutoencoderKL):
+        self.recogniser, self.vae = recogniser, vae
+
+    def __call__(
+        self, estimate: torch.Tensor, target: torch.Tensor, generator: torch.Generator, reference: torch.Tensor
+    ) -> Losses:
+        """See `Judge`. Grain on the picture does here what noise on latents does in `LatentIdentityJudge`."""
+        judged = slice(self.DECODED)
+        made, wanted, shown = (sampling.decode(self.vae, latents[judged]) for latents in (estimate, target, reference))
+        similarity = ssim_map((made.float() + 1) / 2, (wanted.float() + 1) / 2).mean()
+        grain = self.GRAIN * torch.rand(len(made), 1, 1, 1, generator=generator)
+        grainy = made + (grain * torch.randn(made.shape, generator=generator)).to(made)
+        identity = _identity(*map(self._seen, (grainy, wanted, shown)))
+        return {**identity, "structure": self.STRUCTURE * (1 - similarity)}
+
+    def _seen(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(b, d) unit embeddings of pictures and their mirror images."""
+        faces = recognition_crop(pictures, self.recogniser.config["size"])
         return F.normalize((self.recogniser(faces) + self.recogniser(faces.flip(3))).float())
 
 
@@ -109,7 +139,14 @@ def judges(
     """Those of which there is a folder: of a recogniser of latents or pictures, of a classifier of latents."""
     found: list[Judge] = []
     if recogniser is not None:
-        found.append(IdentityJudge(recogniser, vae, device))
+        found.append(_identity_judge(recogniser, vae, device))
     if classifier is not None:
         found.append(AttributeJudge(classifier, device))
     return found
+
+
+def _identity_judge(folder: Path, vae: AutoencoderKL, device: torch.device | str) -> Judge:
+    recogniser = Recogniser.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False).to(device)
+    if recogniser.config["channels"] == 3:
+        return PictureJudge(recogniser, vae.to(device))
+    return LatentIdentityJudge(recogniser)
