@@ -394,7 +394,8 @@ def test_a_recogniser_of_pictures_judges_identities_as_well(renders: RenderedFac
     with torch.no_grad():
         right, wrong = (sampling.encode(autoencoder, pictures) for pictures in (target, reference))
     right.requires_grad_()
-    same, other = (judge(each, right.detach(), torch.Generator().manual_seed(0), wrong) for each in (right, wrong))
+    with torch.autocast("cpu", torch.bfloat16):  # as in a training
+        same, other = (judge(each, right.detach(), torch.Generator().manual_seed(0), wrong) for each in (right, wrong))
     assert same["identity"] < 0.3 * other["identity"] and same["leakage"] < 0.1 * other["leakage"]
     assert same["structure"] < 1e-4 < 0.05 < other["structure"]
     same["identity"].backward()

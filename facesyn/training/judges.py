@@ -81,8 +81,10 @@ class PictureJudge:
     ) -> Losses:
         """See `Judge`. Grain on the picture does here what noise on latents does in `LatentIdentityJudge`."""
         judged = slice(self.DECODED)
-        made, wanted, shown = (sampling.decode(self.vae, latents[judged]) for latents in (estimate, target, reference))
-        similarity = ssim_map((made.float() + 1) / 2, (wanted.float() + 1) / 2).mean()
+        made, wanted, shown = (
+            sampling.decode(self.vae, latents[judged]).float() for latents in (estimate, target, reference)
+        )
+        similarity = ssim_map((made + 1) / 2, (wanted + 1) / 2).mean()
         grain = self.GRAIN * torch.rand(len(made), 1, 1, 1, generator=generator)
         grainy = made + (grain * torch.randn(made.shape, generator=generator)).to(made)
         identity = _identity(*map(self._seen, (grainy, wanted, shown)))
