@@ -120,7 +120,7 @@ class AttributeJudge:
         noisy, colourless = disturbed(estimate, generator), self.classifier.colourless
         in_colour = self._divergence(noisy, target)
         in_grey = self._divergence(colourless(noisy), colourless(target))
-        return {name: self.WEIGHT * (in_colour[name] + in_grey[name]) for name in in_colour}
+        return {name: self.WEIGHT * (in_colour[name] + in_grey[name]) / 2 for name in in_colour}
 
     def _divergence(self, estimate: torch.Tensor, target: torch.Tensor) -> Losses:
         made, wanted = self.classifier(estimate), self.classifier(target)
