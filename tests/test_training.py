@@ -333,6 +333,38 @@ def test_latents_without_colour_are_those_of_the_grey_picture(
     assert (found - colourless[32:]).square().mean() < 0.1 * (coloured[32:] - colourless[32:]).square().mean()
 
 
+def test_a_classifier_that_knows_no_grey_is_no_judge(tmp_path: Path) -> None:
+    from facesyn.identity.networks import AttributeNet
+    from facesyn.training.judges import AttributeJudge
+
+    shape: dict[str, Any] = {"size": 16, "widths": (96, 192), "blocks": (2, 2), "channels": 12, "stem_stride": 1}
+    AttributeNet({"gender": ["female", "male"]}, **shape).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="learned in grey"):
+        AttributeJudge(tmp_path)
+
+
+def test_a_batch_without_whole_samples_is_not_judged(autoencoder: Any) -> None:
+    from facesyn.training.atd import Drops, TransferLosses, new_atd
+
+    def judge(estimate: torch.Tensor, *rest: Any) -> Losses:
+        return {"judged": estimate.square().mean()}
+
+    pairs = StylePairs([0, 1], [2, 3], [[1], [0]])
+    for drops, judged in ((Drops(1.0, 0.0, 0.0), False), (Drops(0.0, 0.0, 0.0), True)):
+        losses = TransferLosses(
+            new_atd(autoencoder),
+            new_scheduler(),
+            torch.randn(2, 4, 12, 16, 16),
+            pairs,
+            2,
+            torch.device("cpu"),
+            judges=[judge],
+            drops=drops,
+        )
+        terms = losses(np.random.default_rng(0), torch.Generator().manual_seed(0))
+        assert ("judged" in terms) == judged and all(term.isfinite() for term in terms.values())
+
+
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 def test_a_right_prediction_leads_to_the_truth(kind: str) -> None:
     scheduler = DDIMScheduler.from_config({**new_scheduler().config, "prediction_type": kind})

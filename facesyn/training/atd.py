@@ -79,8 +79,8 @@ class TransferLosses:
         terms: dict[str, torch.Tensor] = {
             "prediction": (error if self.weights is None else self.weights * error).mean()
         }
-        if self.judges:
-            whole = ~(no_style | no_identity)
+        whole = ~(no_style | no_identity)
+        if self.judges and whole.any():  # of a small batch, all may lack something
             estimate = clean_estimate(self.scheduler, z_t, prediction, t)[whole]
             for judge in self.judges:
                 terms |= judge(estimate, z_0[whole], generator, z_ref[whole])

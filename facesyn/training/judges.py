@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
 from facesyn.atd import sampling
+from facesyn.errors import ModelError
 from facesyn.evaluation.measures import ssim_map
 from facesyn.identity.networks import Recogniser, recognition_crop
 from facesyn.training.latent_classifier import LatentAttributeNet
@@ -106,7 +107,13 @@ class AttributeJudge:
     WEIGHT = 0.2
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu"):
-        classifier = LatentAttributeNet.from_pretrained(folder, local_files_only=True)
+        """Raises ModelError for another kind of model."""
+        classifier, found = LatentAttributeNet.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        if found["missing_keys"]:
+            raise ModelError(
+                f"{folder} holds no classifier of latents that has learned in grey too.",
+                hint="Make one with `facesyn train latent-classifier`.",
+            )
         self.classifier = classifier.eval().requires_grad_(False).to(device)
 
     def __call__(
