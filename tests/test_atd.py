@@ -8,6 +8,7 @@ import tiny
 import torch
 
 from facesyn.atd import ATDPipeline, Style, StyleEncoder, sampling
+from facesyn.atd.transfer import transfer_settings
 from facesyn.errors import ModelError
 
 
@@ -84,3 +85,19 @@ def test_the_style_reaches_the_picture(pipeline: ATDPipeline) -> None:
     assert not torch.equal(*made)
     ignored = [pipeline(faces(1), faces(1, seed), [1], steps=3, style_scale=0) for seed in (1, 2)]
     assert torch.allclose(*ignored, atol=1e-5)
+
+
+def test_the_identity_scale_can_hold_from_a_later_step_on(pipeline: ATDPipeline) -> None:
+    def made(**scales: float) -> torch.Tensor:
+        return pipeline(faces(1), faces(1, 1), [1], steps=3, **scales)  # type: ignore[arg-type]
+
+    always, later, never = (made(identity_scale=2.0, identity_from=step) for step in (0, 2, 3))
+    assert torch.equal(never, made())
+    assert not torch.equal(later, never) and not torch.equal(later, always)
+
+
+def test_of_fewer_steps_than_a_model_was_made_for_the_last_is_guided() -> None:
+    defaults = {"steps": 4, "identity_scale": 2.0, "identity_from": 3}
+    found = [transfer_settings(defaults, steps, None, None)["identity_from"] for steps in (None, 2, 1)]
+    assert found == [3, 1, 0]
+    assert transfer_settings(defaults, 2, None, None, 2)["identity_from"] == 2  # asked for

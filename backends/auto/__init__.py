@@ -55,6 +55,7 @@ class AutoTransfer:
         steps: int | None = None,
         identity_scale: float | None = None,
         style_scale: float | None = None,
+        identity_from: int | None = None,
         compile: bool = False,
     ) -> Any:
         common: dict[str, Any] = {
@@ -63,6 +64,7 @@ class AutoTransfer:
             "steps": steps,
             "identity_scale": identity_scale,
             "style_scale": style_scale,
+            "identity_from": identity_from,
         }
         if provider is not None or (not compile and _onnx_is_best(model, "atd", device, dtype)):
             from ..onnx import OnnxTransfer

@@ -20,7 +20,8 @@ class OnnxTransfer:
     """Source faces into the style of references.
 
     `model` is a bundle name or a folder that `facesyn export` wrote. `provider` is auto, cpu, cuda or tensorrt. What is
-    left out of the settings comes from the model; a `style_scale` of 0 switches the style off.
+    left out of the settings comes from the model; a `style_scale` of 0 switches the style off; the identity scale holds
+    from step `identity_from` on, counted from 0.
     """
 
     @classmethod
@@ -35,6 +36,7 @@ class OnnxTransfer:
         steps: int | None = None,
         identity_scale: float | None = None,
         style_scale: float | None = None,
+        identity_from: int | None = None,
     ):
         from facesyn.atd.transfer import TransferSampler, transfer_settings
 
@@ -43,7 +45,7 @@ class OnnxTransfer:
         provider = choose_provider(provider, device)
         folder = resolve(model, "atd")
         networks = OnnxNetworks(folder, provider)
-        settings = transfer_settings(default_settings(folder), steps, identity_scale, style_scale)
+        settings = transfer_settings(default_settings(folder), steps, identity_scale, style_scale, identity_from)
         self._sampler = TransferSampler(networks, **settings)
         self.size = networks.size
         self._facts = {

@@ -126,6 +126,7 @@ class ATDPipeline:
         steps: int = 10,
         identity_scale: float = 1.0,
         style_scale: float = 1.0,
+        identity_from: int = 0,
     ) -> torch.Tensor:
         """(b, 3, h, w) sources and references in [-1, 1] → transferred faces, the same shape and range."""
         z_id = self.encode(sources.to(self.device, self.dtype))
@@ -141,5 +142,6 @@ class ATDPipeline:
             steps=steps,
             identity_scale=identity_scale,
             style_scale=style_scale,
+            identity_from=identity_from,
         )
         return self.decode(z).float().cpu()

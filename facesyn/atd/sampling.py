@@ -88,13 +88,19 @@ def denoise(
     steps: int,
     identity_scale: float = 1.0,
     style_scale: float = 1.0,
+    identity_from: int = 0,
     **step_options: Any,
 ) -> torch.Tensor:
-    """z_T → z_0 in `steps` scheduler steps."""
+    """z_T → z_0 in `steps` scheduler steps.
+
+    The identity scale holds from step `identity_from` on, counted from 0, and is 1 before: where there is little but
+    noise, guidance costs more than it gives (Kynkäänniemi et al. 2024).
+    """
     scheduler.set_timesteps(steps)
     z = z * scheduler.init_noise_sigma
-    for t in scheduler.timesteps:
+    for step, t in enumerate(scheduler.timesteps):
         z_t = scheduler.scale_model_input(z, t)
-        prediction = guided(network, z_t, t, z_id, style, no_style, identity_scale, style_scale)
+        scale = identity_scale if step >= identity_from else 1.0
+        prediction = guided(network, z_t, t, z_id, style, no_style, scale, style_scale)
         z = scheduler.step(prediction, t, z, **step_options).prev_sample
     return z

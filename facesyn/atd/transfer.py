@@ -49,25 +49,39 @@ class Networks(Protocol):
 
 
 def transfer_settings(
-    defaults: Mapping[str, Any], steps: int | None, identity_scale: float | None, style_scale: float | None
+    defaults: Mapping[str, Any],
+    steps: int | None,
+    identity_scale: float | None,
+    style_scale: float | None,
+    identity_from: int | None = None,
 ) -> dict[str, Any]:
-    """The settings of a `TransferSampler`: what is asked for, else what the model was made for."""
+    """The settings of a `TransferSampler`: what is asked for, else what the model was made for.
+
+    Of fewer steps than the model was made for, the last is still guided.
+    """
+    steps = int(steps or defaults.get("steps", 20))
+    if identity_from is None:
+        identity_from = min(int(defaults.get("identity_from", 0)), steps - 1)
     return {
-        "steps": int(steps or defaults.get("steps", 20)),
+        "steps": steps,
         "identity_scale": float(defaults.get("identity_scale", 1.0) if identity_scale is None else identity_scale),
         "style_scale": float(defaults.get("style_scale", 1.0) if style_scale is None else style_scale),
+        "identity_from": identity_from,
     }
 
 
 class TransferSampler:
     """Sources into the style of references, with the networks and settings it is given."""
 
-    def __init__(self, networks: Networks, steps: int, identity_scale: float, style_scale: float):
+    def __init__(
+        self, networks: Networks, steps: int, identity_scale: float, style_scale: float, identity_from: int = 0
+    ):
         self._networks = networks
         self._settings: dict[str, Any] = {
             "steps": steps,
             "identity_scale": identity_scale,
             "style_scale": style_scale,
+            "identity_from": identity_from,
         }
         self._latents = _remembered(self._encode, SOURCES)
         self._styles = _remembered(lambda picture: networks.style(self._encode(picture)), REFERENCES)
