@@ -19,12 +19,13 @@ from facesyn.errors import FacesynError, ModelError, UsageError
 from facesyn.evaluation.measures import psnr, ssim_map
 from facesyn.evaluation.transfer import evaluate_transfer, face_boxes
 from facesyn.evaluation.verification import genuine_impostor, threshold_at_fmr
+from facesyn.models import resolve
 from facesyn.prompting.formulation import load
 from facesyn.rendered import RenderedFaces, StylePairs
 from facesyn.training import augmentation, colour_path
 from facesyn.training.autoencoder import new_autoencoder
 from facesyn.training.captions import attributes_of, caption_of
-from facesyn.training.latents import channel_weights
+from facesyn.training.latents import channel_weights, encode_faces
 from facesyn.training.loop import Losses, Run, Settings
 from facesyn.training.release import release_model
 from facesyn.training.schedule import clean_estimate, draw_timesteps, new_scheduler, predicts_noise
@@ -202,6 +203,16 @@ def test_the_autoencoder_trains_and_is_saved_with_standard_latents(renders: Rend
     torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(latents.shape[1]), atol=1e-3, rtol=0)
 
 
+def test_latents_are_encoded_once_per_set_of_faces(renders: RenderedFaces, tmp_path: Path) -> None:
+    folder, notes = resolve("mini", "atd") / "vae", list[str]()
+    sets = [RenderedFaces(renders.images[part], renders.labels[part]) for part in (slice(0, 4), slice(4, 8))]
+    first, again, other = (
+        encode_faces(folder, faces, tmp_path / "latents.npz", notes.append, flips=False)
+        for faces in (sets[0], sets[0], sets[1])
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other) and len(notes) == 2
+
+
 def test_standard_latents_decode_to_the_same_picture(renders: RenderedFaces) -> None:
     from facesyn.training.autoencoder import standardised
 
@@ -218,7 +229,6 @@ def test_standard_latents_decode_to_the_same_picture(renders: RenderedFaces) -> 
 
 def test_the_embedded_landmarker_measures_yaw(renders: RenderedFaces) -> None:
     from facesyn.identity.networks import Landmarker
-    from facesyn.models import resolve
     from facesyn.training.landmarker import measure_landmarker
 
     model = Landmarker.from_pretrained(resolve("mini", "landmarker"), local_files_only=True).eval()
