@@ -8,12 +8,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module, metadata
-from typing import TYPE_CHECKING, Any
+from numbers import Integral, Real
+from types import NoneType
+from typing import TYPE_CHECKING, Any, get_args
 
 from facesyn.errors import BackendError, FacesynError, UsageError
 
 if TYPE_CHECKING:
     from facesyn.protocols import ModelBundle
+
+
+_KINDS: dict[Any, tuple[type, str]] = {
+    bool: (bool, "true or false"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    NoneType: (NoneType, "left out"),
+}
+"""Annotations of options whose values are checked; words may be written as what looks like a number."""
 
 
 class Role(StrEnum):
@@ -197,10 +208,13 @@ def _check_options(label: str, backend: type[Any], options: Mapping[str, Any]) -
     parameters = inspect.signature(backend).parameters.values()
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return
-    known = [parameter.name for parameter in parameters if parameter.kind is not inspect.Parameter.VAR_POSITIONAL]
-    for option in options:
+    known = {each.name: each for each in parameters if each.kind is not inspect.Parameter.VAR_POSITIONAL}
+    for option, value in options.items():
         if option not in known:
             raise UsageError(f"The {label} has no option {option!r}.", hint=suggest(option, known, "Its options"))
+        kinds = get_args(known[option].annotation) or (known[option].annotation,)
+        if all(kind in _KINDS for kind in kinds) and not any(isinstance(value, _KINDS[kind][0]) for kind in kinds):
+            raise UsageError(f"Option {option!r} of the {label} is {_KINDS[kinds[0]][1]}, not {value!r}.")
 
 
 def missing_packages(distribution: str) -> dict[str, list[str]]:

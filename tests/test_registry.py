@@ -13,7 +13,7 @@ MODULE = """
 from facesyn.errors import UsageError
 
 class Writer:
-    def __init__(self, tone="dry", length=3):
+    def __init__(self, tone="dry", length: int = 3):
         if length < 1:
             raise UsageError("Length must be 1 or more.")
         self.tone = tone
@@ -101,6 +101,16 @@ def test_an_unknown_option_gets_a_suggestion(site: Path) -> None:
     with pytest.raises(UsageError, match="no option 'tones'") as error:
         registry.create(Role.PROMPTER, "writer", {"tones": 1})
     assert error.value.hint == "Did you mean 'tone'? Its options: tone, length."
+
+
+def test_an_option_of_another_kind_is_named(site: Path) -> None:
+    with pytest.raises(
+        UsageError, match="Option 'length' of the prompter backend 'writer' is a whole number, not 'abc'"
+    ):
+        registry.create(Role.PROMPTER, "writer", {"length": "abc"})
+    for wrong in ({"steps": "abc"}, {"identity_scale": "abc"}, {"identity_from": 0.5}, {"compile": "no"}):
+        with pytest.raises(UsageError, match=f"Option '{next(iter(wrong))}' of the transfer backend 'auto' is"):
+            registry.create(Role.TRANSFER, "auto", wrong)
 
 
 def test_what_cannot_run_says_why(site: Path) -> None:
