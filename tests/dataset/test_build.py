@@ -149,13 +149,15 @@ def test_dry_run_prints_the_plan_and_writes_nothing(refused: Run, tmp_path: Path
 def test_a_measured_dry_run_tells_time_and_size(refused: Run, toy: Toy, tmp_path: Path) -> None:
     slow = toy.edited(
         tmp_path / "toy.toml",
-        ('[transfer]\nbackend = "toy"', '[transfer]\nbackend = "toy"\ndelay = 0.2'),
+        ('[transfer]\nbackend = "toy"', '[transfer]\nbackend = "toy"\ndelay = 0.4'),
         ("batch_size = 4", "batch_size = 2"),
     )
     result = refused(tmp_path / "out", "--dry-run", "--measure", "--json", "--identities", 1000, recipe=slow)
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
-    assert told["seconds_per_image"] >= 0.1  # 0.2 s a batch of two
+    assert (
+        told["seconds_per_image"] >= 0.1
+    )  # half of 0.4 s a batch of two: the difference of two shards wavers under load
     assert told["core_hours"] == pytest.approx(
         (3000 * told["seconds_per_image"] + 1000 * told["seconds_per_source"]) / 3600, abs=0.2
     )
