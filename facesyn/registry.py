@@ -22,9 +22,9 @@ _KINDS: dict[Any, tuple[type, str]] = {
     bool: (bool, "true or false"),
     int: (Integral, "a whole number"),
     float: (Real, "a number"),
-    NoneType: (NoneType, "left out"),
+    NoneType: (NoneType, "null"),
 }
-"""Annotations of options whose values are checked; words may be written as what looks like a number."""
+"""Annotation → what its values must be, for options of these alone: a name may be written like a number."""
 
 
 class Role(StrEnum):
