@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -237,7 +237,7 @@ def _plain_transfer(folder: Path) -> Make:
     from facesyn.tensors import to_pictures, to_tensor
 
     pipeline = ATDPipeline.from_pretrained(folder)
-    settings = transfer_settings(default_settings(folder), None, None, None)
+    settings = asdict(transfer_settings(default_settings(folder)))
 
     def make(work: Work, size: int) -> None:
         sources, references = (to_tensor(part[:size], pipeline.size) for part in (work.sources, work.references))

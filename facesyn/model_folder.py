@@ -4,11 +4,14 @@ Loads no weights and nothing heavy.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from facesyn.errors import ModelError
+from facesyn.errors import ModelError, UsageError
 from facesyn.models import fingerprint
+
+Number = TypeVar("Number", int, float)
 
 DEFAULTS = "facesyn.json"
 """Optional file in a model folder: the sampling settings it works best with."""
@@ -29,6 +32,17 @@ def default_settings(folder: Path) -> dict[str, Any]:
     """The settings in `folder/facesyn.json`; empty where there is no such file."""
     file = folder / DEFAULTS
     return read_json(file, "Remove it or mend it.") if file.exists() else {}
+
+
+def setting(defaults: Mapping[str, Any], name: str, asked: Number | None, otherwise: Number, least: Number) -> Number:
+    """What is `asked` for, else what the model was made for, else `otherwise`.
+
+    Raises UsageError for less than `least`.
+    """
+    value = type(otherwise)(defaults.get(name, otherwise) if asked is None else asked)
+    if not value >= least:  # nor a number that is none
+        raise UsageError(f"{name} is at least {least}, not {value}.")
+    return value
 
 
 def name_of(model: str, folder: Path) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """ATD's networks, sampling loop and folder format, on a small model with random weights."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from facesyn.atd import ATDPipeline, Style, StyleEncoder, sampling
 from facesyn.atd.transfer import transfer_settings
-from facesyn.errors import ModelError
+from facesyn.errors import ModelError, UsageError
 
 
 @pytest.fixture(scope="module", params=[0, 4], ids=["tokens", "tokens and layout"])
@@ -98,6 +99,15 @@ def test_the_identity_scale_can_hold_from_a_later_step_on(pipeline: ATDPipeline)
 
 def test_of_fewer_steps_than_a_model_was_made_for_the_last_is_guided() -> None:
     defaults = {"steps": 4, "identity_scale": 2.0, "identity_from": 3}
-    found = [transfer_settings(defaults, steps, None, None)["identity_from"] for steps in (None, 2, 1)]
+    found = [transfer_settings(defaults, steps).identity_from for steps in (None, 2, 1)]
     assert found == [3, 1, 0]
-    assert transfer_settings(defaults, 2, None, None, 2)["identity_from"] == 2  # asked for
+    assert transfer_settings(defaults, 2, identity_from=2).identity_from == 2  # asked for
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"steps": -2}, {"identity_scale": -1.0}, {"style_scale": math.nan}])
+def test_what_cannot_be_sampled_with_is_refused(wrong: dict[str, float]) -> None:
+    name, value = next(iter(wrong.items()))
+    with pytest.raises(UsageError, match=f"{name} is at least .*, not {value}"):
+        transfer_settings({"steps": 4}, **wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=name):  # nor if a model's own file says so
+        transfer_settings(wrong)

@@ -42,7 +42,7 @@ class ATDTransfer:
         if compile:
             pipeline.unet.compile()
         settings = transfer_settings(default_settings(folder), steps, identity_scale, style_scale, identity_from)
-        self._sampler = TransferSampler(pipeline, **settings)
+        self._sampler = TransferSampler(pipeline, settings)
         self.size = pipeline.size
         self._facts = {
             "backend": "diffusers",

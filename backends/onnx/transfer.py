@@ -46,7 +46,7 @@ class OnnxTransfer:
         folder = resolve(model, "atd")
         networks = OnnxNetworks(folder, provider)
         settings = transfer_settings(default_settings(folder), steps, identity_scale, style_scale, identity_from)
-        self._sampler = TransferSampler(networks, **settings)
+        self._sampler = TransferSampler(networks, settings)
         self.size = networks.size
         self._facts = {
             "backend": "onnx",

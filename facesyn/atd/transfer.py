@@ -1,6 +1,7 @@
 """Transfer of pictures over networks of any runtime. Remembers what it has encoded; loads no weights."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from facesyn.atd import sampling
 from facesyn.atd.style_encoder import Style
+from facesyn.model_folder import setting
 from facesyn.tensors import to_pictures, to_tensor
 
 SOURCES, REFERENCES = 64, 1024
@@ -48,47 +50,52 @@ class Networks(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How a model is sampled: see `facesyn.atd.sampling.denoise`."""
+
+    steps: int
+    identity_scale: float
+    style_scale: float
+    identity_from: int
+
+
 def transfer_settings(
     defaults: Mapping[str, Any],
-    steps: int | None,
-    identity_scale: float | None,
-    style_scale: float | None,
+    steps: int | None = None,
+    identity_scale: float | None = None,
+    style_scale: float | None = None,
     identity_from: int | None = None,
-) -> dict[str, Any]:
-    """The settings of a `TransferSampler`: what is asked for, else what the model was made for.
+) -> Settings:
+    """What is asked for, else what the model was made for. Raises UsageError for what cannot be sampled with.
 
     Of fewer steps than the model was made for, the last is still guided.
     """
-    steps = int(steps or defaults.get("steps", 20))
-    if identity_from is None:
-        identity_from = min(int(defaults.get("identity_from", 0)), steps - 1)
-    return {
-        "steps": steps,
-        "identity_scale": float(defaults.get("identity_scale", 1.0) if identity_scale is None else identity_scale),
-        "style_scale": float(defaults.get("style_scale", 1.0) if style_scale is None else style_scale),
-        "identity_from": identity_from,
-    }
+    steps = setting(defaults, "steps", steps, 20, least=1)
+    first = setting(defaults, "identity_from", identity_from, 0, least=0)
+    return Settings(
+        steps,
+        setting(defaults, "identity_scale", identity_scale, 1.0, least=0.0),
+        setting(defaults, "style_scale", style_scale, 1.0, least=0.0),
+        min(first, steps - 1) if identity_from is None else first,
+    )
 
 
 class TransferSampler:
     """Sources into the style of references, with the networks and settings it is given."""
 
-    def __init__(
-        self, networks: Networks, steps: int, identity_scale: float, style_scale: float, identity_from: int = 0
-    ):
-        self._networks = networks
-        self._settings: dict[str, Any] = {
-            "steps": steps,
-            "identity_scale": identity_scale,
-            "style_scale": style_scale,
-            "identity_from": identity_from,
-        }
+    def __init__(self, networks: Networks, settings: Settings):
+        self._networks, self._settings = networks, settings
         self._latents = _remembered(self._encode, SOURCES)
         self._styles = _remembered(lambda picture: networks.style(self._encode(picture)), REFERENCES)
 
     def facts(self) -> dict[str, Any]:
         """What the sampling adds to a row's facts, in whatever runtime."""
-        return {"scheduler": type(self._networks.scheduler).__name__, **self._settings, "size": self._networks.size}
+        return {
+            "scheduler": type(self._networks.scheduler).__name__,
+            **asdict(self._settings),
+            "size": self._networks.size,
+        }
 
     @torch.no_grad()
     def __call__(
@@ -106,7 +113,7 @@ class TransferSampler:
             z_id,
             sampling.stack(styles),
             sampling.stack(absent),
-            **self._settings,
+            **asdict(self._settings),
         )
         return to_pictures(networks.decode(z))
 

@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageOps
 
 from facesyn.atd.sampling import noise
+from facesyn.model_folder import setting
 from facesyn.records import PromptRow
 from facesyn.tensors import to_pictures
 
@@ -72,9 +73,12 @@ class Settings:
 def generation_settings(
     defaults: Mapping[str, Any], steps: int | None, guidance_scale: float | None, conditioning_scale: float
 ) -> Settings:
-    """What is asked for, else what the model was made for."""
-    guidance = defaults.get("guidance_scale", 7.5) if guidance_scale is None else guidance_scale
-    return Settings(int(steps or defaults.get("steps", 30)), float(guidance), conditioning_scale)
+    """What is asked for, else what the model was made for. Raises UsageError for what cannot be sampled with."""
+    return Settings(
+        setting(defaults, "steps", steps, 30, least=1),
+        setting(defaults, "guidance_scale", guidance_scale, 7.5, least=0.0),
+        setting({}, "conditioning_scale", conditioning_scale, 1.0, least=0.0),
+    )
 
 
 class FaceSampler:
