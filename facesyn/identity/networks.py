@@ -144,3 +144,10 @@ class AttributeNet(ModelMixin, ConfigMixin):
         """As a call; of a picture and its mirror image, whose scores are averaged."""
         seen, mirrored = self(faces), self(faces.flip(3))
         return {name: (scores + mirrored[name]) / 2 for name, scores in seen.items()}
+
+
+def zoomed(crops: torch.Tensor, factor: float) -> torch.Tensor:
+    """(b, 3, n, n) enlarged about the middle by `factor`; what a factor below 1 uncovers is mirrored from inside."""
+    matrix = torch.tensor([[1 / factor, 0.0, 0.0], [0.0, 1 / factor, 0.0]]).to(crops).expand(len(crops), 2, 3)
+    grid = F.affine_grid(matrix, list(crops.shape), align_corners=False)
+    return F.grid_sample(crops, grid, padding_mode="reflection", align_corners=False)

@@ -85,6 +85,21 @@ def test_flip_sum_is_blind_to_mirroring(tiny: Path) -> None:
     assert not np.allclose(plain.embed([face]), plain.embed([mirrored]), atol=1e-3)
 
 
+def test_several_sizes_of_crop_make_the_size_of_a_face_matter_less(tiny: Path) -> None:
+    faces = [drawn_face(n) for n in range(4)]
+    larger = [
+        face.resize((face.width + 8, face.height + 8)).crop((4, 4, face.width + 4, face.height + 4)) for face in faces
+    ]
+
+    def alike(options: str) -> float:
+        encoder = open_encoder(f"recogniser:{tiny}/tiny{options}")
+        return float((encoder.embed(faces) * encoder.embed(larger)).sum(1).mean())
+
+    assert alike("") < alike(",zoom=0.04") < 1
+    with pytest.raises(UsageError, match="zoom is a share"):
+        open_encoder(f"recogniser:{tiny}/tiny,zoom=1.5")
+
+
 def test_what_cannot_be_opened_is_named(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     (tmp_path / "empty").mkdir()
