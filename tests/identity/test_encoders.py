@@ -9,10 +9,12 @@ import torch
 from PIL import Image, ImageDraw
 
 from facesyn.errors import FacesynError, ImageError, ModelError, UsageError
+from facesyn.evaluation.verification import genuine_impostor, threshold_at_fmr
 from facesyn.identity.alignment import TEMPLATE, align, align_all, similarity_to_template
 from facesyn.identity.encoders import calibration_of, open_encoder, parse_encoder
 from facesyn.labelled import LabelledFaces
 from facesyn.registry import create
+from facesyn.rendered import read_shards
 from facesyn.testing import FaceDetectorContract, FaceEncoderContract, drawn_face
 
 
@@ -189,3 +191,12 @@ def test_yunet_wants_its_file(tmp_path: Path) -> None:
     for path in (tmp_path / "none.onnx", tmp_path / "x.onnx"):
         with pytest.raises(FacesynError, match="YuNet"):
             create("detector", "yunet", {"path": str(path)})
+
+
+def test_the_embedded_recogniser_tells_unseen_people_apart(shared: Path) -> None:
+    faces = read_shards(shared / "data" / "renders", "val-00023.tar")
+    frontal = [index for index, label in enumerate(faces.labels) if abs(label["yaw"]) < 30]
+    embeddings = open_encoder("mini").embed([Image.fromarray(faces.images[index]) for index in frontal])
+    people = np.array([faces.labels[index]["identity"] for index in frontal])
+    genuine, impostor = genuine_impostor(embeddings, people)
+    assert (genuine > threshold_at_fmr(impostor, 0.01)).mean() > 0.98
