@@ -103,13 +103,13 @@ def test_what_is_remembered_changes_no_byte(folders: SimpleNamespace, backend: s
 
 def test_a_source_and_a_reference_are_encoded_once(folders: SimpleNamespace) -> None:
     from facesyn.atd import ATDPipeline
-    from facesyn.atd.transfer import TransferSampler
+    from facesyn.atd.transfer import TransferSampler, transfer_settings
 
     pipeline = ATDPipeline.from_pretrained(folders.atd)
     calls = []
     encode = pipeline.encode
     pipeline.encode = lambda pictures: calls.append(len(pictures)) or encode(pictures)  # type: ignore[func-returns-value,method-assign]
-    sampler = TransferSampler(pipeline, 1, 1.0, 1.0)
+    sampler = TransferSampler(pipeline, transfer_settings({}, steps=1))
     one, two, three = drawn_faces(3)
     sampler([one, one], [two, three], [1, 2])
     sampler([one], [three], [3])
