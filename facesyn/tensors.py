@@ -54,3 +54,11 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "fp16" and device.type == "cpu":
         raise UsageError("fp16 needs a GPU.", hint="Use --dtype bf16 or fp32 on the CPU.")
     return _DTYPES[name]
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16; elsewhere it is emulated, many times slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    abilities = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not say
+    return device.type == "cpu" and any(abilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))

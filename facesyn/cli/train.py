@@ -53,7 +53,8 @@ _OF_LATENTS = (Trainable.LATENT_RECOGNISER, Trainable.LATENT_CLASSIFIER)
 _HELPED = {  # what looks on while another is trained, and what it can help
     "teacher": _OF_LATENTS,
     "judge": (Trainable.AUTOENCODER, Trainable.DECODER, Trainable.ATD),
-    "latent_classifier": (Trainable.UFG, Trainable.ATD),
+    "classifier": (Trainable.UFG, Trainable.ATD),
+    "sampling_steps": (Trainable.ATD,),
 }
 _ON_LATENTS = (Trainable.DECODER, Trainable.UFG, Trainable.ATD, *_OF_LATENTS)
 
@@ -64,12 +65,13 @@ CROPS = ("facesyn", "aligned")
 
 @dataclass(frozen=True)
 class _Helpers:
-    """Trained models that a training needs or is helped by: folders, and the name of a teacher."""
+    """What a training needs or is helped by: folders of trained models, a teacher's name, how few steps to learn."""
 
     autoencoder: Path | None
     judge: Path | None
-    latent_classifier: Path | None
+    classifier: Path | None
     teacher: str | None
+    sampling_steps: int | None
 
     def check(self, what: Trainable) -> None:
         from facesyn.errors import UsageError
@@ -131,16 +133,24 @@ def train(
         Path | None,
         typer.Option("--judge", help="Folder of a recogniser that joins the loss: for atd of latents or of pictures."),
     ] = None,
-    latent_classifier: Annotated[
+    classifier: Annotated[
         Path | None,
         typer.Option(
-            "--latent-classifier", help="For atd and ufg: folder of a classifier of latents that joins the loss."
+            "--classifier", help="For atd and ufg: folder of a classifier that joins the loss, for atd as above."
         ),
     ] = None,
     teacher: Annotated[
         str | None,
         typer.Option(
             "--teacher", help="For latent-recogniser and latent-classifier: an encoder, a classifier to learn from."
+        ),
+    ] = None,
+    sampling_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--sampling-steps",
+            min=1,
+            help="For atd: learn to sample in so few steps, with an adversary against the blur of a mean.",
         ),
     ] = None,
     start: Annotated[
@@ -164,7 +174,9 @@ def train(
     styles: Annotated[int, typer.Option(min=1, help="Styles to render, without shards.")] = 1500,
     per_identity: Annotated[int, typer.Option(min=1, help="Styles each person is rendered in, without shards.")] = 7,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of renders, initial weights, batches, noise.")] = 0,
-    bf16: Annotated[bool, typer.Option("--bf16/--fp32", help="bfloat16; slower on processors without AMX.")] = True,
+    bf16: Annotated[
+        bool | None, typer.Option("--bf16/--fp32", help="bfloat16; by default where the device computes in it.")
+    ] = None,
     validate_every: Annotated[
         int, typer.Option(min=1, help="Steps between validations, which also checkpoint.")
     ] = 1000,
@@ -180,10 +192,10 @@ def train(
 
     from facesyn.errors import UsageError
     from facesyn.references.plans import Order
-    from facesyn.tensors import choose_device
+    from facesyn.tensors import choose_device, has_bf16
     from facesyn.training.loop import Settings
 
-    helpers = _Helpers(autoencoder, judge, latent_classifier, teacher)
+    helpers = _Helpers(autoencoder, judge, classifier, teacher, sampling_steps)
     helpers.check(what)
     place = choose_device(device)
     if place.index is not None:
@@ -199,7 +211,7 @@ def train(
         threads=threads,
         device=place.type,
         seed=seed,
-        bf16=bf16,
+        bf16=has_bf16(place) if bf16 is None else bf16,
         validate_every=validate_every,
     )
     order = Order(identities, styles, seed, min(per_identity, styles))
@@ -258,7 +270,7 @@ def _train_full_size(
         people = of_rendered(_renders(data, picture_size(base), order, settings.threads))
     else:
         raise UsageError("--base needs one of --dataset and --data.", hint="Give a folder of known people.")
-    train_full_size(base, people, output, settings, out.note, helpers.judge, helpers.latent_classifier)
+    train_full_size(base, people, output, settings, out.note, helpers.judge, helpers.classifier, helpers.sampling_steps)
 
 
 def _train_by_protocol(
@@ -308,7 +320,7 @@ def _train_on_renders(
             classifier = open_classifier(helpers.teacher, {})
         else:
             encoder = open_encoder(helpers.teacher, {"device": settings.device})
-    autoencoder, judge, latent_classifier = helpers.autoencoder, helpers.judge, helpers.latent_classifier
+    autoencoder, judge, onlooker = helpers.autoencoder, helpers.judge, helpers.classifier
     unseen = read_renders(held_out)
     faces = _renders(data, unseen.images.shape[1], order, settings.threads)
     if what is Trainable.AUTOENCODER:
@@ -322,11 +334,11 @@ def _train_on_renders(
     elif what is Trainable.UFG and autoencoder is not None:
         from facesyn.training.ufg import train_ufg
 
-        train_ufg(faces, unseen, autoencoder, output, settings, out.note, latent_classifier)
+        train_ufg(faces, unseen, autoencoder, output, settings, out.note, onlooker)
     elif what is Trainable.ATD and autoencoder is not None:
         from facesyn.training.atd import train_atd
 
-        train_atd(faces, unseen, autoencoder, output, settings, out.note, judge, latent_classifier)
+        train_atd(faces, unseen, autoencoder, output, settings, out.note, judge, onlooker, helpers.sampling_steps)
     elif what is Trainable.LATENT_RECOGNISER and autoencoder is not None:
         from facesyn.training.latent_recogniser import train_latent_recogniser
 

@@ -13,10 +13,11 @@ from torch import nn
 from facesyn.atd import ATDPipeline, StyleEncoder, sampling
 from facesyn.evaluation.transfer import compare_pictures
 from facesyn.rendered import RenderedFaces, StylePairs
+from facesyn.training.adversary import Adversary
 from facesyn.training.judges import Judge, judges
 from facesyn.training.latents import channel_weights, encode_faces
 from facesyn.training.loop import Losses, Run, Settings
-from facesyn.training.schedule import clean_estimate, draw_timesteps, new_scheduler, predicts_noise
+from facesyn.training.schedule import clean_estimate, draw_timesteps, new_scheduler, predicts_noise, visited_timesteps
 from facesyn.training.sheets import write_sheet
 
 EARLINESS = 2.0
@@ -33,11 +34,11 @@ class Drops:
 
 
 class ATDNetworks(nn.Module):
-    """What is trained: the autoencoder stays as it is."""
+    """What is trained: the autoencoder stays as it is. An adversary learns along, and is of no use later."""
 
-    def __init__(self, unet: UNet2DConditionModel, style_encoder: StyleEncoder):
+    def __init__(self, unet: UNet2DConditionModel, style_encoder: StyleEncoder, adversary: Adversary | None = None):
         super().__init__()
-        self.unet, self.style_encoder = unet, style_encoder
+        self.unet, self.style_encoder, self.adversary = unet, style_encoder, adversary
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class TransferLosses:
 
     `latents`: (2, n, c, h, w), [1] of the mirrored pictures; `weights`: (c, 1, 1), of their channels. `judges` add
     terms on the estimate of z_0, of samples that have both conditions. Timesteps are learned in proportion to
-    t^`earliness`.
+    t^`earliness`, or, of `sampling_steps`, only those that sampling in so many visits.
     """
 
     networks: ATDNetworks
@@ -59,6 +60,7 @@ class TransferLosses:
     judges: Sequence[Judge] = ()
     drops: Drops = Drops()
     earliness: float = 1.0
+    sampling_steps: int | None = None
 
     def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Losses:
         z_0, z_id, z_ref = (each.to(self.device) for each in self._drawn(rng))
@@ -69,7 +71,7 @@ class TransferLosses:
         style_encoder = self.networks.style_encoder
         style = style_encoder.absent(style_encoder(z_ref), no_style)
         noise = torch.randn(z_0.shape, generator=generator).to(self.device)
-        t = draw_timesteps(self.batch_size, generator, self.earliness).to(self.device)
+        t = self._timesteps(generator).to(self.device)
         z_t = self.scheduler.add_noise(z_0, noise, t)
         joined = sampling.join(z_t, z_id, style)
         unet = self.networks.unet
@@ -79,12 +81,20 @@ class TransferLosses:
         terms: dict[str, torch.Tensor] = {
             "prediction": (error if self.weights is None else self.weights * error).mean()
         }
+        estimate = clean_estimate(self.scheduler, z_t, prediction, t)
+        if self.networks.adversary is not None:
+            terms |= self.networks.adversary.terms(estimate, z_0, generator)
         whole = ~(no_style | no_identity)
-        if self.judges and whole.any():  # of a small batch, all may lack something
-            estimate = clean_estimate(self.scheduler, z_t, prediction, t)[whole]
+        if whole.any():  # of a small batch, all may lack something
             for judge in self.judges:
-                terms |= judge(estimate, z_0[whole], generator, z_ref[whole])
+                terms |= judge(estimate[whole], z_0[whole], generator, z_ref[whole])
         return terms
+
+    def _timesteps(self, generator: torch.Generator) -> torch.Tensor:
+        if self.sampling_steps is None:
+            return draw_timesteps(self.batch_size, generator, self.earliness)
+        visited = visited_timesteps(self.scheduler, self.sampling_steps)
+        return visited[torch.randint(len(visited), (self.batch_size,), generator=generator)]
 
     def _drawn(self, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
         """Latents of targets, sources and references, mirrored together or not."""
@@ -128,11 +138,13 @@ def train_atd(
     report: Callable[[str], None],
     recogniser_folder: Path | None = None,
     classifier_folder: Path | None = None,
+    sampling_steps: int | None = None,
     drops: Drops = Drops(),
 ) -> bool:
     """Train in `folder`; the averaged model is saved as `folder/model` (ATD folder format) at every validation.
 
-    The two other folders hold networks that look at the autoencoder's latents, or pictures of them, for `judges`.
+    The two other folders hold networks that look at the autoencoder's latents, or pictures of them, for `judges`. With
+    `sampling_steps` it learns to sample in so few: only their timesteps, with an adversary against the blur of a mean.
     """
     vae = (
         AutoencoderKL.from_pretrained(vae_folder, local_files_only=True, use_safetensors=True)
@@ -144,6 +156,8 @@ def train_atd(
     held_out_pairs = StylePairs.of(held_out.labels)
     scheduler = new_scheduler()
     networks = new_atd(vae)
+    if sampling_steps is not None:
+        networks.adversary = Adversary(vae.config["latent_channels"])
     run = Run(folder, networks, settings)
     losses = TransferLosses(
         networks,
@@ -156,7 +170,9 @@ def train_atd(
         judges(recogniser_folder, classifier_folder, vae, run.device),
         drops,
         EARLINESS,
+        sampling_steps,
     )
+    sampled = {} if sampling_steps is None else {"steps": sampling_steps}
 
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:
         assert isinstance(average, ATDNetworks)
@@ -169,7 +185,7 @@ def train_atd(
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
             output = torch.cat(
                 [
-                    pipeline(source[i : i + 16], reference[i : i + 16], [int(p) for p in picks[i : i + 16]])
+                    pipeline(source[i : i + 16], reference[i : i + 16], [int(p) for p in picks[i : i + 16]], **sampled)
                     for i in range(0, len(picks), 16)
                 ]
             )

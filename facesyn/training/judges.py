@@ -3,6 +3,7 @@
 Know no diffusion.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -13,13 +14,18 @@ from diffusers import AutoencoderKL
 from facesyn.atd import sampling
 from facesyn.errors import ModelError
 from facesyn.evaluation.measures import ssim_map
-from facesyn.identity.networks import Recogniser, recognition_crop
+from facesyn.identity.networks import AttributeNet, Recogniser, recognition_crop
+from facesyn.training.classifier import grey
 from facesyn.training.latent_classifier import LatentAttributeNet
 from facesyn.training.latent_recogniser import disturbed, latent_crop
 from facesyn.training.loop import Losses
 
 LIKENESS, LEAKAGE = 0.4, 0.15
 """Weights of being near the true picture of the same person, and of not being near the reference's person."""
+ATTRIBUTES = 0.2
+"""Weight of the divergence about each attribute."""
+RGB = 3
+"""Channels of pictures; latents have others."""
 MARGIN = 0.2
 """Cosine to the reference's person that is no leakage."""
 
@@ -65,10 +71,10 @@ class LatentIdentityJudge:
 
 
 class PictureJudge:
-    """Identity as a loss, by a recogniser of pictures, and likeness of the pictures themselves (1 − SSIM).
+    """Identity and attributes as a loss, by networks that look at pictures, and the pictures' likeness (1 − SSIM).
 
-    It needs no judge of latents, which has to be taught first. But decoding is dear, so only `DECODED` samples of a
-    batch are shown: of 16, that makes a step of the embedded ATD 1.6 times as long on one CPU core.
+    They need no judge of latents, which has to be taught first. But decoding is dear, so only `DECODED` samples of a
+    batch are shown: of 16, that makes a step of the embedded ATD 1.2 to 1.6 times as long on one CPU core.
     """
 
     DECODED = 4
@@ -76,8 +82,8 @@ class PictureJudge:
     GRAIN = 0.1
     """Largest standard deviation of noise on the pictures, of a range of 2."""
 
-    def __init__(self, recogniser: Recogniser, vae: AutoencoderKL):
-        self.recogniser, self.vae = recogniser, vae
+    def __init__(self, vae: AutoencoderKL, recogniser: Recogniser | None, classifier: AttributeNet | None):
+        self.vae, self.recogniser, self.classifier = vae, recogniser, classifier
 
     def __call__(
         self, estimate: torch.Tensor, target: torch.Tensor, generator: torch.Generator, reference: torch.Tensor
@@ -90,23 +96,47 @@ class PictureJudge:
         similarity = ssim_map((made + 1) / 2, (wanted + 1) / 2).mean()
         grain = self.GRAIN * torch.rand(len(made), 1, 1, 1, generator=generator)
         grainy = made + (grain * torch.randn(made.shape, generator=generator)).to(made)
-        identity = _identity(*map(self._seen, (grainy, wanted, shown)))
-        return {**identity, "structure": self.STRUCTURE * (1 - similarity)}
+        terms: dict[str, torch.Tensor] = {"structure": self.STRUCTURE * (1 - similarity)}
+        if self.recogniser is not None:
+            terms |= _identity(*(_seen(self.recogniser, pictures) for pictures in (grainy, wanted, shown)))
+        if self.classifier is not None:
+            terms |= _attributes(self.classifier, grey, grainy, wanted)
+        return terms
 
-    def _seen(self, pictures: torch.Tensor) -> torch.Tensor:
-        """(b, d) unit embeddings of pictures and their mirror images."""
-        faces = recognition_crop(pictures, self.recogniser.config["size"])
-        return F.normalize((self.recogniser(faces) + self.recogniser(faces.flip(3))).float())
+
+def _seen(recogniser: Recogniser, pictures: torch.Tensor) -> torch.Tensor:
+    """(b, d) unit embeddings of pictures and their mirror images."""
+    faces = recognition_crop(pictures, recogniser.config["size"])
+    return F.normalize((recogniser(faces) + recogniser(faces.flip(3))).float())
+
+
+def _attributes(
+    classifier: AttributeNet,
+    colourless: Callable[[torch.Tensor], torch.Tensor],
+    made: torch.Tensor,
+    wanted: torch.Tensor,
+) -> Losses:
+    """The divergence of what is seen from what should be (Kullback and Leibler 1951), in nats.
+
+    In colour and in grey, where there is no skin tone to go by. Without this faces come out younger: wrinkles are the
+    finest of what makes a face, and the first thing a mean loses.
+    """
+    total: dict[str, torch.Tensor] = {}
+    for look in (lambda faces: faces, colourless):
+        seen, truly = classifier(look(made)), classifier(look(wanted))
+        for name, scores in seen.items():
+            divergence = F.kl_div(
+                scores.float().log_softmax(1),
+                truly[name].float().log_softmax(1),
+                reduction="batchmean",
+                log_target=True,
+            )
+            total[name] = total.get(name, 0) + ATTRIBUTES / 2 * divergence
+    return total
 
 
 class AttributeJudge:
-    """Ethnicity, gender and age as a loss: what a classifier of latents says of the true picture, it says here too.
-
-    In colour and in grey, where it has no skin tone to go by. Without this faces come out younger: wrinkles are the
-    finest of what makes a face, and the first thing a mean loses.
-    """
-
-    WEIGHT = 0.2
+    """Ethnicity, gender and age as a loss: what a classifier of latents says of the true picture, it says here too."""
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu"):
         """Raises ModelError for another kind of model."""
@@ -125,39 +155,29 @@ class AttributeJudge:
         generator: torch.Generator,
         reference: torch.Tensor | None = None,
     ) -> Losses:
-        """See `Judge`: the divergence of what is seen from what should be (Kullback and Leibler 1951), in nats."""
-        noisy, colourless = disturbed(estimate, generator), self.classifier.colourless
-        in_colour = self._divergence(noisy, target)
-        in_grey = self._divergence(colourless(noisy), colourless(target))
-        return {name: self.WEIGHT * (in_colour[name] + in_grey[name]) / 2 for name in in_colour}
-
-    def _divergence(self, estimate: torch.Tensor, target: torch.Tensor) -> Losses:
-        made, wanted = self.classifier(estimate), self.classifier(target)
-        return {
-            name: F.kl_div(
-                made[name].float().log_softmax(1),
-                wanted[name].float().log_softmax(1),
-                reduction="batchmean",
-                log_target=True,
-            )
-            for name in made
-        }
+        """See `Judge`."""
+        return _attributes(self.classifier, self.classifier.colourless, disturbed(estimate, generator), target)
 
 
 def judges(
     recogniser: Path | None, classifier: Path | None, vae: AutoencoderKL, device: torch.device | str
 ) -> list[Judge]:
-    """Those of which there is a folder: of a recogniser of latents or pictures, of a classifier of latents."""
+    """Those of which there is a folder: of a recogniser and of a classifier, each of latents or of pictures."""
     found: list[Judge] = []
+    viewer = classifying = None
     if recogniser is not None:
-        found.append(_identity_judge(recogniser, vae, device))
+        net = Recogniser.from_pretrained(recogniser, local_files_only=True).eval().requires_grad_(False).to(device)
+        if net.config["channels"] == RGB:
+            viewer = net
+        else:
+            found.append(LatentIdentityJudge(net))
     if classifier is not None:
-        found.append(AttributeJudge(classifier, device))
+        if AttributeNet.load_config(classifier).get("channels", RGB) == RGB:
+            classifying = AttributeNet.from_pretrained(classifier, local_files_only=True)
+            classifying.eval().requires_grad_(False).to(device)
+        else:
+            found.append(AttributeJudge(classifier, device))
+    if viewer is not None or classifying is not None:
+        vae.to(device, memory_format=torch.channels_last)  # on processors its backward pass is faster
+        found.append(PictureJudge(vae, viewer, classifying))
     return found
-
-
-def _identity_judge(folder: Path, vae: AutoencoderKL, device: torch.device | str) -> Judge:
-    recogniser = Recogniser.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False).to(device)
-    if recogniser.config["channels"] == 3:
-        return PictureJudge(recogniser, vae.to(device))
-    return LatentIdentityJudge(recogniser)

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL
 
 from facesyn.atd import sampling
 from facesyn.models import fingerprint
+from facesyn.tensors import has_bf16
 
 
 class Pictures(Protocol):
@@ -43,7 +44,7 @@ def encode_faces(
             if str(stored["key"]) == key:
                 return torch.from_numpy(stored["latents"])
     vae = AutoencoderKL.from_pretrained(vae_folder, local_files_only=True, use_safetensors=True)
-    vae = vae.eval().to(device)
+    vae = vae.eval().to(device, memory_format=torch.channels_last)  # on processors twice as fast
     report(f"encoding {len(faces)} faces")
     sets = []
     for flip in (False, True)[: 1 + flips]:
@@ -51,7 +52,7 @@ def encode_faces(
         for start in range(0, len(faces), batch_size):
             indices = np.arange(start, min(start + batch_size, len(faces)))
             pictures = faces.batch(indices, np.full(len(indices), flip)).to(device)
-            with torch.autocast(pictures.device.type, torch.bfloat16):
+            with torch.autocast(pictures.device.type, torch.bfloat16, enabled=has_bf16(pictures.device)):
                 parts.append(sampling.encode(vae, pictures).half().cpu())
         sets.append(torch.cat(parts))
     latents = torch.stack(sets)

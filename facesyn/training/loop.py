@@ -37,7 +37,8 @@ class Settings:
 
     `minutes` ends a sitting early with a checkpoint, as an interrupt does; the next one goes on. `start` is the folder
     of another run, or of a saved model, to begin from: its (averaged) tensors, wherever name and shape are the same.
-    `batch_size` is each process's. `device` is `cpu`, or `cuda` or `mps`, of which every process takes its own.
+    `batch_size` is each process's. `device` is `cpu`, or `cuda` or `mps`, of which every process takes its own. `bf16`
+    pays only where `facesyn.tensors.has_bf16` is true.
     """
 
     steps: int
@@ -53,7 +54,7 @@ class Settings:
     seed: int = 0
     threads: int = 2
     device: str = "cpu"
-    bf16: bool = True
+    bf16: bool = False
     report_every: int = 100
     validate_every: int = 1000
 

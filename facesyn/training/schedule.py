@@ -25,6 +25,13 @@ def draw_timesteps(count: int, generator: torch.Generator, power: float = 1.0) -
     return (torch.rand(count, generator=generator).pow(1 / (power + 1)) * 1000).long().clamp(0, 999)
 
 
+def visited_timesteps(scheduler: DDIMScheduler, steps: int) -> torch.Tensor:
+    """(steps,) timesteps that sampling in so many steps visits, the noisiest first."""
+    sampled = DDIMScheduler.from_config(scheduler.config)  # the one passed keeps its own
+    sampled.set_timesteps(steps)
+    return sampled.timesteps
+
+
 def signal_share(scheduler: DDIMScheduler, t: torch.Tensor) -> torch.Tensor:
     """ᾱ_t, shaped (b, 1, 1, 1)."""
     return scheduler.alphas_cumprod.to(t.device)[t].view(-1, 1, 1, 1)

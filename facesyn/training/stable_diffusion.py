@@ -20,6 +20,7 @@ from facesyn.evaluation.measures import ssim_map
 from facesyn.labelled import LabelledFaces
 from facesyn.rendered import StylePairs
 from facesyn.tensors import to_tensor
+from facesyn.training.adversary import Adversary
 from facesyn.training.atd import ATDNetworks, TransferLosses
 from facesyn.training.judges import judges
 from facesyn.training.latents import encode_faces
@@ -151,6 +152,7 @@ def train_full_size(
     report: Callable[[str], None],
     recogniser_folder: Path | None = None,
     classifier_folder: Path | None = None,
+    sampling_steps: int | None = None,
 ) -> bool:
     """Train in `folder`, in several processes under `torchrun`; `folder/model` is saved at every validation.
 
@@ -165,7 +167,8 @@ def train_full_size(
     pipeline = begin(base, exact)
     pipeline.vae.eval().requires_grad_(False)
     pipeline.unet.enable_gradient_checkpointing()
-    networks = ATDNetworks(pipeline.unet, pipeline.style_encoder)
+    adversary = None if sampling_steps is None else Adversary(pipeline.vae.config["latent_channels"])
+    networks = ATDNetworks(pipeline.unet, pipeline.style_encoder, adversary)
     run = Run(folder, networks, settings)
     with run.accelerator.main_process_first():  # the others find the latents written
         latents = encode_faces(
@@ -178,8 +181,16 @@ def train_full_size(
         )
     judging = judges(recogniser_folder, classifier_folder, pipeline.vae, run.device)
     losses = TransferLosses(
-        networks, pipeline.scheduler, latents, pairs, settings.batch_size, run.device, judges=judging
+        networks,
+        pipeline.scheduler,
+        latents,
+        pairs,
+        settings.batch_size,
+        run.device,
+        judges=judging,
+        sampling_steps=sampling_steps,
     )
+    sampled = {} if sampling_steps is None else {"steps": sampling_steps}
     shown, _ = pair(strangers, settings.seed)
     photographs = Photographs(strangers, pipeline.size)
 
@@ -193,7 +204,7 @@ def train_full_size(
         source = photographs.batch(np.array([shown.source[p] for p in picks]))
         reference = photographs.batch(np.array([shown.references[p][0] for p in picks]))
         rows = zip(source.split(1), reference.split(1), picks, strict=True)
-        output = torch.cat([made(face, style, [int(seed)]) for face, style, seed in rows])
+        output = torch.cat([made(face, style, [int(seed)], **sampled) for face, style, seed in rows])
         write_sheet(folder / f"samples-{step:07d}.png", torch.stack([source, reference, output, target], 1))
         return {"ssim": float(ssim_map((output + 1) / 2, (target + 1) / 2).mean())}
 

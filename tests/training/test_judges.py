@@ -194,6 +194,26 @@ def test_a_recogniser_of_pictures_judges_identities_as_well(renders: RenderedFac
     assert right.grad is not None and right.grad.abs().amax((1, 2, 3)).min() > 0
 
 
+def test_a_classifier_of_pictures_judges_transfers_as_well(renders: RenderedFaces, autoencoder: Any) -> None:
+    from facesyn.atd import sampling
+    from facesyn.models import resolve
+    from facesyn.training.judges import judges
+
+    (judge,) = judges(None, resolve("mini", "classifier"), autoencoder, "cpu")
+    young, old = (
+        [i for i in renders.sources.values() if renders.labels[i]["age_interval"] == age][:4]
+        for age in ("18-29", "60-80")
+    )
+    with torch.no_grad():
+        target, other = (sampling.encode(autoencoder, renders.batch(part)) for part in (young, old))
+    target.requires_grad_()
+    same, changed = (judge(each, target.detach(), torch.Generator().manual_seed(0), other) for each in (target, other))
+    assert set(same) == {"structure", "ethnicity", "gender", "age_interval"}
+    assert same["age_interval"] < 0.5 * changed["age_interval"]
+    same["age_interval"].backward()
+    assert target.grad is not None and target.grad.abs().amax((1, 2, 3)).min() > 0
+
+
 def test_the_identity_judge_prefers_it_under_noise_too(judge: Any) -> None:
     right, wrong = judgements(judge)
     assert right["identity"] < 0.2 * wrong["identity"] and right["leakage"] == 0
@@ -204,13 +224,14 @@ def test_the_identity_judge_prefers_it_under_noise_too(judge: Any) -> None:
     ("what", "option", "helped"),
     [
         ("recogniser", "--teacher", "latent-recogniser"),
-        ("decoder", "--latent-classifier", "ufg, atd"),
+        ("decoder", "--classifier", "ufg, atd"),
         ("ufg", "--judge", "autoencoder, decoder, atd"),
+        ("ufg", "--sampling-steps", "atd"),
     ],
 )
 def test_a_helper_that_would_not_be_asked_is_refused(
     facesyn: Any, tmp_path: Path, what: str, option: str, helped: str
 ) -> None:
-    result = facesyn("train", what, option, "mini", "-o", tmp_path / "run")
+    result = facesyn("train", what, option, "1", "-o", tmp_path / "run")
     assert result.exit_code == 2 and f"{option} is for {helped}" in result.stderr
     assert not (tmp_path / "run").exists()
