@@ -1,6 +1,7 @@
 """Pictures to tensors and back. Loads torch when imported; knows nothing of models."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,5 +61,5 @@ def has_bf16(device: torch.device) -> bool:
     """Whether the device computes in bfloat16; elsewhere it is emulated, many times slower than fp32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    abilities = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not say
+    abilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not say
     return device.type == "cpu" and any(abilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))

@@ -13,7 +13,7 @@ from facesyn.training.latent_recogniser import disturbed
 from facesyn.training.loop import Losses
 
 PUSH = 0.15
-"""How hard estimates are pushed: as a squared error of half of this would pull them, where latents have unit variance."""
+"""How hard estimates are pushed: as the square of an error of half of this would pull them; latents vary by 1."""
 
 
 class Adversary(nn.Module):
