@@ -46,16 +46,14 @@ class RecogniserEncoder:
         import torch
 
         from facesyn.identity.alignment import SIDE, frame
-        from facesyn.identity.networks import zoomed
+        from facesyn.identity.networks import summed_embeddings, zoomed
         from facesyn.tensors import to_tensor
 
         size = 128 if self._crop == "facesyn" else SIDE
         with torch.no_grad():
             crops = frame(to_tensor(faces, size).to(self._device), self._crop, self._size)
             views = [crops if size == 1 else zoomed(crops, size) for size in self._sizes]
-            if self._flip:
-                views += [view.flip(3) for view in views]
-            embeddings = torch.nn.functional.normalize(sum(map(self._model, views)).float())
+            embeddings = summed_embeddings(self._model, *views, flip=self._flip)
         return np.asarray(embeddings.cpu().numpy())
 
     def facts(self) -> Mapping[str, Any]:

@@ -146,6 +146,12 @@ class AttributeNet(ModelMixin, ConfigMixin):
         return {name: (scores + mirrored[name]) / 2 for name, scores in seen.items()}
 
 
+def summed_embeddings(network: nn.Module, *views: torch.Tensor, flip: bool = True) -> torch.Tensor:
+    """(b, dim) unit embeddings of b faces: the sum over views of each, (b, 3, n, n) a view, and their mirror images."""
+    mirrored = [view.flip(3) for view in views] if flip else []
+    return F.normalize(torch.stack([network(view) for view in (*views, *mirrored)]).sum(0).float())
+
+
 def zoomed(crops: torch.Tensor, factor: float) -> torch.Tensor:
     """(b, 3, n, n) enlarged about the middle by `factor`; what a factor below 1 uncovers is mirrored from inside."""
     matrix = torch.tensor([[1 / factor, 0.0, 0.0], [0.0, 1 / factor, 0.0]]).to(crops).expand(len(crops), 2, 3)

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL
 from facesyn.atd import sampling
 from facesyn.errors import ModelError
 from facesyn.evaluation.measures import ssim_map
-from facesyn.identity.networks import AttributeNet, Recogniser, recognition_crop
+from facesyn.identity.networks import AttributeNet, Recogniser, recognition_crop, summed_embeddings
 from facesyn.training.classifier import grey
 from facesyn.training.latent_classifier import LatentAttributeNet
 from facesyn.training.latent_recogniser import disturbed, latent_crop
@@ -106,8 +106,7 @@ class PictureJudge:
 
 def _seen(recogniser: Recogniser, pictures: torch.Tensor) -> torch.Tensor:
     """(b, d) unit embeddings of pictures and their mirror images."""
-    faces = recognition_crop(pictures, recogniser.config["size"])
-    return F.normalize((recogniser(faces) + recogniser(faces.flip(3))).float())
+    return summed_embeddings(recogniser, recognition_crop(pictures, recogniser.config["size"]))
 
 
 def _attributes(

@@ -11,7 +11,7 @@ from torch import nn
 
 from facesyn.evaluation.verification import genuine_impostor, threshold_at_fmr
 from facesyn.identity.backbones import IResNet
-from facesyn.identity.networks import Recogniser, recognition_crop
+from facesyn.identity.networks import Recogniser, recognition_crop, summed_embeddings
 from facesyn.rendered import RenderedFaces
 from facesyn.training.augmentation import lose_detail, move, relight
 from facesyn.training.loop import Losses, Run, Settings
@@ -108,7 +108,7 @@ def embed_faces(model: Recogniser | IResNet, faces: RenderedFaces, batch_size: i
     for start in range(0, len(faces), batch_size):
         pictures = faces.batch(np.arange(start, min(start + batch_size, len(faces))))
         crops = recognition_crop(pictures, model.config["size"])
-        parts.append(F.normalize(model(crops) + model(crops.flip(3))))
+        parts.append(summed_embeddings(model, crops))
     return torch.cat(parts).numpy()
 
 
