@@ -178,7 +178,7 @@ def train_atd(
         assert isinstance(average, ATDNetworks)
         pipeline = ATDPipeline(vae, average.unet, average.style_encoder, scheduler)
         pipeline.save_pretrained(folder / "model")
-        picks = np.linspace(0, len(held_out_pairs) - 1, 96).astype(int)
+        picks = np.unique(np.linspace(0, len(held_out_pairs) - 1, 96).astype(int))
         target = held_out.batch([held_out_pairs.target[p] for p in picks])
         source = held_out.batch([held_out_pairs.source[p] for p in picks])
         reference = held_out.batch([held_out_pairs.references[p][0] for p in picks])
