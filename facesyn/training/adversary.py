@@ -12,8 +12,9 @@ from torch import nn
 from facesyn.training.latent_recogniser import disturbed
 from facesyn.training.loop import Losses
 
-PUSH = 0.15
-"""How hard estimates are pushed: as the square of an error of half of this would pull them; latents vary by 1."""
+PUSH = 0.5
+"""How hard estimates are pushed: as the square of an error of half of this would pull them; latents vary by 1. The
+embedded ATD's errors are of about that size, and at a third of it nothing was to be seen of the push."""
 
 
 class Adversary(nn.Module):

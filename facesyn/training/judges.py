@@ -163,20 +163,20 @@ def judges(
 ) -> list[Judge]:
     """Those of which there is a folder: of a recogniser and of a classifier, each of latents or of pictures."""
     found: list[Judge] = []
-    viewer = classifying = None
+    who = how = None  # networks that look at pictures: who is it, and how do they look
     if recogniser is not None:
         net = Recogniser.from_pretrained(recogniser, local_files_only=True).eval().requires_grad_(False).to(device)
         if net.config["channels"] == RGB:
-            viewer = net
+            who = net
         else:
             found.append(LatentIdentityJudge(net))
     if classifier is not None:
         if AttributeNet.load_config(classifier).get("channels", RGB) == RGB:
-            classifying = AttributeNet.from_pretrained(classifier, local_files_only=True)
-            classifying.eval().requires_grad_(False).to(device)
+            how = AttributeNet.from_pretrained(classifier, local_files_only=True)
+            how.eval().requires_grad_(False).to(device)
         else:
             found.append(AttributeJudge(classifier, device))
-    if viewer is not None or classifying is not None:
+    if who is not None or how is not None:
         vae.to(device, memory_format=torch.channels_last)  # on processors its backward pass is faster
-        found.append(PictureJudge(vae, viewer, classifying))
+        found.append(PictureJudge(vae, who, how))
     return found
