@@ -155,9 +155,9 @@ def train_atd(
     weights = channel_weights(vae, latents[0, :: max(1, latents.shape[1] // 16)].float())
     held_out_pairs = StylePairs.of(held_out.labels)
     scheduler = new_scheduler()
-    networks = new_atd(vae)
+    networks, sampled = new_atd(vae), {}
     if sampling_steps is not None:
-        networks.adversary = Adversary(vae.config["latent_channels"])
+        networks.adversary, sampled = Adversary(vae.config["latent_channels"]), {"steps": sampling_steps}
     run = Run(folder, networks, settings)
     losses = TransferLosses(
         networks,
@@ -172,7 +172,6 @@ def train_atd(
         EARLINESS,
         sampling_steps,
     )
-    sampled = {} if sampling_steps is None else {"steps": sampling_steps}
 
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:
         assert isinstance(average, ATDNetworks)

@@ -167,7 +167,10 @@ def train_full_size(
     pipeline = begin(base, exact)
     pipeline.vae.eval().requires_grad_(False)
     pipeline.unet.enable_gradient_checkpointing()
-    adversary = None if sampling_steps is None else Adversary(pipeline.vae.config["latent_channels"])
+    adversary, sampled = None, {}
+    if sampling_steps is not None:  # these few must begin at pure noise, where Stable Diffusion's own spacing does not
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
+        adversary, sampled = Adversary(pipeline.vae.config["latent_channels"]), {"steps": sampling_steps}
     networks = ATDNetworks(pipeline.unet, pipeline.style_encoder, adversary)
     run = Run(folder, networks, settings)
     with run.accelerator.main_process_first():  # the others find the latents written
@@ -190,7 +193,6 @@ def train_full_size(
         judges=judging,
         sampling_steps=sampling_steps,
     )
-    sampled = {} if sampling_steps is None else {"steps": sampling_steps}
     shown, _ = pair(strangers, settings.seed)
     photographs = Photographs(strangers, pipeline.size)
 
