@@ -55,7 +55,7 @@ def test_atd_learns_to_sample_in_one_step_and_goes_on(renders: RenderedFaces, tm
     from facesyn.training.atd import train_atd
 
     released = resolve("mini", "atd")
-    few = RenderedFaces(renders.images[:160], renders.labels[:160])
+    few = RenderedFaces(renders.images[:144], renders.labels[:144])
     judges = resolve("mini", "recogniser"), resolve("mini", "classifier")
     for steps in (1, 2):
         settings = Settings(steps, 4, 1e-5, threads=1, report_every=1, validate_every=2, warmup=1, start=released)
