@@ -20,6 +20,7 @@ from facesyn.cli import app
 from facesyn.errors import ModelError, UsageError
 from facesyn.labelled import LabelledFaces, read_labelled
 from facesyn.training import stable_diffusion
+from facesyn.training.loop import Settings
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,6 @@ def test_two_processes_train_it_and_go_on_where_they_stopped(base: Path, people:
 
     def train(steps: int) -> None:
         options = f"--base {base} --dataset {people} -o {run} --steps {steps} --batch-size 2 --threads 1 --device cpu"
-        options += " --sampling-steps 1"
         launch = "-m torch.distributed.run --standalone --nproc_per_node 2"
         command = [sys.executable, *launch.split(), "-m", "facesyn", "train", "atd", *options.split()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600)
@@ -94,16 +94,26 @@ def test_two_processes_train_it_and_go_on_where_they_stopped(base: Path, people:
     train(3)
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 3]
-    assert lines[0]["samples"] == 8 and "held_out_ssim" in lines[-1] and "told_apart" in lines[0]
+    assert lines[0]["samples"] == 8 and "held_out_ssim" in lines[-1]
     second = torch.load(run / "checkpoint.pt", weights_only=True)
     assert second["step"] == 3
     changed = [name for name, value in second["module"].items() if not torch.equal(value, first["module"][name])]
     assert "unet.conv_in.weight" in changed and "style_encoder.patch.1.weight" in changed
     made = ATDPipeline.from_pretrained(run / "model")
     assert made.unet.config["in_channels"] == 8 and made.size == 64
-    made.scheduler.set_timesteps(1)
-    assert made.scheduler.timesteps.tolist() == [999]
     assert Image.open(run / "samples-0000003.png").size == (4 * 64, 6 * 64)
+
+
+def test_it_learns_to_sample_in_one_step_that_begins_at_pure_noise(base: Path, people: Path, tmp_path: Path) -> None:
+    settings = Settings(1, 2, 1e-5, threads=1, report_every=1, validate_every=1, warmup=1)
+    stable_diffusion.train_full_size(
+        base, read_labelled(people), tmp_path, settings, lambda line: None, sampling_steps=1
+    )
+    line = json.loads((tmp_path / "log.jsonl").read_text())
+    assert {"prediction", "told_apart", "realism", "held_out_ssim"} <= set(line)
+    scheduler = ATDPipeline.from_pretrained(tmp_path / "model").scheduler
+    scheduler.set_timesteps(1)
+    assert scheduler.timesteps.tolist() == [999]
 
 
 def test_the_command_wants_one_source_of_people(base: Path, people: Path, tmp_path: Path, facesyn: Any) -> None:

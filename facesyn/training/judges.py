@@ -163,20 +163,20 @@ def judges(
 ) -> list[Judge]:
     """Those of which there is a folder: of a recogniser and of a classifier, each of latents or of pictures."""
     found: list[Judge] = []
-    who = how = None  # networks that look at pictures: who is it, and how do they look
+    picture_recogniser = picture_classifier = None
     if recogniser is not None:
         net = Recogniser.from_pretrained(recogniser, local_files_only=True).eval().requires_grad_(False).to(device)
         if net.config["channels"] == RGB:
-            who = net
+            picture_recogniser = net
         else:
             found.append(LatentIdentityJudge(net))
     if classifier is not None:
         if AttributeNet.load_config(classifier).get("channels", RGB) == RGB:
-            how = AttributeNet.from_pretrained(classifier, local_files_only=True)
-            how.eval().requires_grad_(False).to(device)
+            picture_classifier = AttributeNet.from_pretrained(classifier, local_files_only=True)
+            picture_classifier.eval().requires_grad_(False).to(device)
         else:
             found.append(AttributeJudge(classifier, device))
-    if who is not None or how is not None:
+    if picture_recogniser is not None or picture_classifier is not None:
         vae.to(device, memory_format=torch.channels_last)  # on processors its backward pass is faster
-        found.append(PictureJudge(vae, who, how))
+        found.append(PictureJudge(vae, picture_recogniser, picture_classifier))
     return found
