@@ -4,13 +4,16 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import torch
+from PIL import Image, ImageOps
 
 from facesyn.atd import ATDPipeline, Style, StyleEncoder, sampling
-from facesyn.atd.transfer import transfer_settings
+from facesyn.atd.transfer import TransferSampler, transfer_settings
 from facesyn.errors import ModelError, UsageError
+from facesyn.tensors import to_pictures
 
 
 @pytest.fixture(scope="module", params=[0, 4], ids=["tokens", "tokens and layout"])
@@ -102,6 +105,21 @@ def test_of_fewer_steps_than_a_model_was_made_for_the_last_is_guided() -> None:
     found = [transfer_settings(defaults, steps).identity_from for steps in (None, 2, 1)]
     assert found == [3, 1, 0]
     assert transfer_settings(defaults, 2, identity_from=2).identity_from == 2  # asked for
+
+
+def test_mirrored_it_is_the_mean_of_a_face_and_of_that_from_mirrored_pictures(pipeline: ATDPipeline) -> None:
+    source, reference = to_pictures(faces(2))
+    mirror = ImageOps.mirror
+
+    def made(source: Image.Image, reference: Image.Image, mirrored: bool) -> np.ndarray:
+        sampler = TransferSampler(pipeline, transfer_settings({"steps": 1, "mirrored": mirrored}))
+        assert sampler.facts()["mirrored"] is mirrored
+        return np.asarray(sampler([source], [reference], [1])[0], float)
+
+    once, other = made(source, reference, False), made(mirror(source), mirror(reference), False)[:, ::-1]
+    assert np.abs(once - other).mean() > 2
+    assert np.abs(made(source, reference, True) - (once + other) / 2).max() <= 1
+    assert transfer_settings({"mirrored": True}, mirrored=False).mirrored is False  # asked for
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"steps": -2}, {"identity_scale": -1.0}, {"style_scale": math.nan}])

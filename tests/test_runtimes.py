@@ -54,7 +54,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     (plain / "facesyn.json").write_text('{"steps": 3, "guidance_scale": 3.0}')
     (plain / "README.md").write_text("---\nlicense: mit\n---\n")
     tiny.atd(layout_channels=2).save_pretrained(here / "plain-atd")
-    settings = {"steps": 3, "identity_scale": 2.0, "style_scale": 1.5, "identity_from": 1}
+    settings = {"steps": 3, "identity_scale": 2.0, "style_scale": 1.5, "identity_from": 1, "mirrored": True}
     (here / "plain-atd/facesyn.json").write_text(json.dumps(settings))
     parity = {part: export(here / f"plain-{part}", here / part) for part in ("ufg", "atd")}
     return SimpleNamespace(ufg=here / "ufg", atd=here / "atd", parity=parity)

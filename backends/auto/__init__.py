@@ -56,6 +56,7 @@ class AutoTransfer:
         identity_scale: float | None = None,
         style_scale: float | None = None,
         identity_from: int | None = None,
+        mirrored: bool | None = None,
         compile: bool = False,
     ) -> Any:
         common: dict[str, Any] = {
@@ -65,6 +66,7 @@ class AutoTransfer:
             "identity_scale": identity_scale,
             "style_scale": style_scale,
             "identity_from": identity_from,
+            "mirrored": mirrored,
         }
         if provider is not None or (not compile and _onnx_is_best(model, "atd", device, dtype)):
             from ..onnx import OnnxTransfer

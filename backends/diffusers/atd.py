@@ -19,8 +19,9 @@ class ATDTransfer:
     """Source faces into the style of references.
 
     `model` is a bundle name or an ATD folder. What is left out of the settings comes from the model;
-    a `style_scale` of 0 switches the style off; the identity scale holds from step `identity_from` on, counted from 0.
-    `compile` takes minutes at the first batch of a size, then is faster.
+    a `style_scale` of 0 switches the style off; the identity scale holds from step `identity_from` on, counted from 0;
+    `mirrored` gives the mean of a face and of that from mirrored pictures. `compile` takes minutes at the first batch
+    of a size, then is faster.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class ATDTransfer:
         identity_scale: float | None = None,
         style_scale: float | None = None,
         identity_from: int | None = None,
+        mirrored: bool | None = None,
         compile: bool = False,
     ):
         place = choose_device(device)
@@ -41,7 +43,9 @@ class ATDTransfer:
             pipeline.unet.to(memory_format=torch.channels_last)
         if compile:
             pipeline.unet.compile()
-        settings = transfer_settings(default_settings(folder), steps, identity_scale, style_scale, identity_from)
+        settings = transfer_settings(
+            default_settings(folder), steps, identity_scale, style_scale, identity_from, mirrored
+        )
         self._sampler = TransferSampler(pipeline, settings)
         self.size = pipeline.size
         self._facts = {

@@ -21,7 +21,7 @@ class OnnxTransfer:
 
     `model` is a bundle name or a folder that `facesyn export` wrote. `provider` is auto, cpu, cuda or tensorrt. What is
     left out of the settings comes from the model; a `style_scale` of 0 switches the style off; the identity scale holds
-    from step `identity_from` on, counted from 0.
+    from step `identity_from` on, counted from 0; `mirrored` gives the mean of a face and of one from mirrored pictures.
     """
 
     @classmethod
@@ -37,6 +37,7 @@ class OnnxTransfer:
         identity_scale: float | None = None,
         style_scale: float | None = None,
         identity_from: int | None = None,
+        mirrored: bool | None = None,
     ):
         from facesyn.atd.transfer import TransferSampler, transfer_settings
 
@@ -45,7 +46,9 @@ class OnnxTransfer:
         provider = choose_provider(provider, device)
         folder = resolve(model, "atd")
         networks = OnnxNetworks(folder, provider)
-        settings = transfer_settings(default_settings(folder), steps, identity_scale, style_scale, identity_from)
+        settings = transfer_settings(
+            default_settings(folder), steps, identity_scale, style_scale, identity_from, mirrored
+        )
         self._sampler = TransferSampler(networks, settings)
         self.size = networks.size
         self._facts = {

@@ -116,7 +116,6 @@ class ATDPipeline:
         """One UNet call: (b, in_channels, h, w), timestep, style → (b, c, h, w)."""
         return self.unet(joined, t, encoder_hidden_states=style.tokens, class_labels=style.vector, return_dict=False)[0]
 
-    @torch.no_grad()
     def __call__(
         self,
         sources: torch.Tensor,
@@ -124,11 +123,22 @@ class ATDPipeline:
         seeds: Sequence[int],
         *,
         steps: int = 10,
-        identity_scale: float = 1.0,
-        style_scale: float = 1.0,
-        identity_from: int = 0,
+        mirrored: bool = False,
+        **scales: Any,
     ) -> torch.Tensor:
-        """(b, 3, h, w) sources and references in [-1, 1] → transferred faces, the same shape and range."""
+        """(b, 3, h, w) sources and references in [-1, 1] → transferred faces, the same shape and range.
+
+        `scales`: see `sampling.denoise`; `mirrored`: see `facesyn.atd.transfer.Settings`.
+        """
+        made = self._made(sources, references, seeds, steps=steps, **scales)
+        if mirrored:
+            made = (made + self._made(sources.flip(-1), references.flip(-1), seeds, steps=steps, **scales).flip(-1)) / 2
+        return made
+
+    @torch.no_grad()
+    def _made(
+        self, sources: torch.Tensor, references: torch.Tensor, seeds: Sequence[int], **settings: Any
+    ) -> torch.Tensor:
         z_id = self.encode(sources.to(self.device, self.dtype))
         style, absent = self.style(self.encode(references.to(self.device, self.dtype)))
         z = sampling.noise(seeds, tuple(z_id.shape[1:])).to(self.device, self.dtype)
@@ -139,9 +149,6 @@ class ATDPipeline:
             z_id,
             style,
             absent,
-            steps=steps,
-            identity_scale=identity_scale,
-            style_scale=style_scale,
-            identity_from=identity_from,
+            **settings,
         )
         return self.decode(z).float().cpu()

@@ -12,9 +12,12 @@ from torch import nn
 from facesyn.training.latent_recogniser import disturbed
 from facesyn.training.loop import Losses
 
-PUSH = 0.5
+PUSH = 0.25
 """How hard estimates are pushed: as the square of an error of half of this would pull them; latents vary by 1. The
 embedded ATD's errors are of about that size, and at a third of it nothing was to be seen of the push."""
+
+RATE_FACTOR = 4.0
+"""It learns at so many times the rate of what it judges, or stays a step behind (Heusel et al. 2017)."""
 
 
 class Adversary(nn.Module):

@@ -13,7 +13,7 @@ from torch import nn
 from facesyn.atd import ATDPipeline, StyleEncoder, sampling
 from facesyn.evaluation.transfer import compare_pictures
 from facesyn.rendered import RenderedFaces, StylePairs
-from facesyn.training.adversary import Adversary
+from facesyn.training.adversary import RATE_FACTOR, Adversary
 from facesyn.training.judges import Judge, judges
 from facesyn.training.latents import channel_weights, encode_faces
 from facesyn.training.loop import Losses, Run, Settings
@@ -158,7 +158,7 @@ def train_atd(
     networks, sampled = new_atd(vae), {}
     if sampling_steps is not None:
         networks.adversary, sampled = Adversary(vae.config["latent_channels"]), {"steps": sampling_steps}
-    run = Run(folder, networks, settings)
+    run = Run(folder, networks, settings, {"adversary": RATE_FACTOR})
     losses = TransferLosses(
         networks,
         scheduler,

@@ -78,7 +78,7 @@ class PictureJudge:
     """
 
     DECODED = 4
-    STRUCTURE = 0.4
+    STRUCTURE = 0.8
     GRAIN = 0.1
     """Largest standard deviation of noise on the pictures, of a range of 2."""
 

@@ -20,7 +20,7 @@ from facesyn.evaluation.measures import ssim_map
 from facesyn.labelled import LabelledFaces
 from facesyn.rendered import StylePairs
 from facesyn.tensors import to_tensor
-from facesyn.training.adversary import Adversary
+from facesyn.training.adversary import RATE_FACTOR, Adversary
 from facesyn.training.atd import ATDNetworks, TransferLosses
 from facesyn.training.judges import judges
 from facesyn.training.latents import encode_faces
@@ -172,7 +172,7 @@ def train_full_size(
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
         adversary, sampled = Adversary(pipeline.vae.config["latent_channels"]), {"steps": sampling_steps}
     networks = ATDNetworks(pipeline.unet, pipeline.style_encoder, adversary)
-    run = Run(folder, networks, settings)
+    run = Run(folder, networks, settings, {"adversary": RATE_FACTOR})
     with run.accelerator.main_process_first():  # the others find the latents written
         latents = encode_faces(
             base / "vae",
