@@ -20,6 +20,8 @@ from facesyn.training.loop import Losses, Run, Settings
 from facesyn.training.schedule import clean_estimate, draw_timesteps, new_scheduler, predicts_noise, visited_timesteps
 from facesyn.training.sheets import write_sheet
 
+SHOWN_IN = 10
+"""Steps that validation samples in, where the training is for no number of its own."""
 EARLINESS = 2.0
 """Of the two steps that the embedded ATD samples in, the first says nearly all of who it is and how."""
 
@@ -34,11 +36,12 @@ class Drops:
 
 
 class ATDNetworks(nn.Module):
-    """What is trained: the autoencoder stays as it is. An adversary learns along, and is of no use later."""
+    """What is trained: the autoencoder stays as it is. For few steps an adversary learns along, of no use later."""
 
-    def __init__(self, unet: UNet2DConditionModel, style_encoder: StyleEncoder, adversary: Adversary | None = None):
+    def __init__(self, unet: UNet2DConditionModel, style_encoder: StyleEncoder, few_steps: bool = False):
         super().__init__()
-        self.unet, self.style_encoder, self.adversary = unet, style_encoder, adversary
+        self.unet, self.style_encoder = unet, style_encoder
+        self.adversary = Adversary(unet.config["out_channels"]) if few_steps else None
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class TransferLosses:
 
     `latents`: (2, n, c, h, w), [1] of the mirrored pictures; `weights`: (c, 1, 1), of their channels. `judges` add
     terms on the estimate of z_0, of samples that have both conditions. Timesteps are learned in proportion to
-    t^`earliness`, or, of `sampling_steps`, only those that sampling in so many visits.
+    t^`earliness`, or only those `visited` when it is sampled in few steps.
     """
 
     networks: ATDNetworks
@@ -60,7 +63,7 @@ class TransferLosses:
     judges: Sequence[Judge] = ()
     drops: Drops = Drops()
     earliness: float = 1.0
-    sampling_steps: int | None = None
+    visited: torch.Tensor | None = None
 
     def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Losses:
         z_0, z_id, z_ref = (each.to(self.device) for each in self._drawn(rng))
@@ -91,10 +94,9 @@ class TransferLosses:
         return terms
 
     def _timesteps(self, generator: torch.Generator) -> torch.Tensor:
-        if self.sampling_steps is None:
+        if self.visited is None:
             return draw_timesteps(self.batch_size, generator, self.earliness)
-        visited = visited_timesteps(self.scheduler, self.sampling_steps)
-        return visited[torch.randint(len(visited), (self.batch_size,), generator=generator)]
+        return self.visited[torch.randint(len(self.visited), (self.batch_size,), generator=generator)]
 
     def _drawn(self, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
         """Latents of targets, sources and references, mirrored together or not."""
@@ -106,7 +108,7 @@ class TransferLosses:
         return tuple(self.latents[flip, index].float() for index in (target, source, reference))
 
 
-def new_atd(vae: AutoencoderKL, channels: tuple[int, int] = (96, 192)) -> ATDNetworks:
+def new_atd(vae: AutoencoderKL, channels: tuple[int, int] = (96, 192), few_steps: bool = False) -> ATDNetworks:
     """UNet and style encoder for the autoencoder's latents: attention at half resolution, style also by time."""
     latent_channels = vae.config["latent_channels"]
     unet = UNet2DConditionModel(
@@ -126,7 +128,7 @@ def new_atd(vae: AutoencoderKL, channels: tuple[int, int] = (96, 192)) -> ATDNet
     )
     style_encoder = StyleEncoder(latent_channels, token_dim=192, vector_dim=256, layout_channels=latent_channels)
     unet.set_attn_processor(AttnProcessor())  # on 64 tokens its backward pass beats the fused kernel's
-    return ATDNetworks(unet, style_encoder)
+    return ATDNetworks(unet, style_encoder, few_steps)
 
 
 def train_atd(
@@ -155,9 +157,7 @@ def train_atd(
     weights = channel_weights(vae, latents[0, :: max(1, latents.shape[1] // 16)].float())
     held_out_pairs = StylePairs.of(held_out.labels)
     scheduler = new_scheduler()
-    networks, sampled = new_atd(vae), {}
-    if sampling_steps is not None:
-        networks.adversary, sampled = Adversary(vae.config["latent_channels"]), {"steps": sampling_steps}
+    networks = new_atd(vae, few_steps=sampling_steps is not None)
     run = Run(folder, networks, settings, {"adversary": RATE_FACTOR})
     losses = TransferLosses(
         networks,
@@ -170,7 +170,7 @@ def train_atd(
         judges(recogniser_folder, classifier_folder, vae, run.device),
         drops,
         EARLINESS,
-        sampling_steps,
+        None if sampling_steps is None else visited_timesteps(scheduler, sampling_steps),
     )
 
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:
@@ -182,11 +182,9 @@ def train_atd(
         source = held_out.batch([held_out_pairs.source[p] for p in picks])
         reference = held_out.batch([held_out_pairs.references[p][0] for p in picks])
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+            parts = zip(source.split(16), reference.split(16), torch.from_numpy(picks).split(16), strict=True)
             output = torch.cat(
-                [
-                    pipeline(source[i : i + 16], reference[i : i + 16], [int(p) for p in picks[i : i + 16]], **sampled)
-                    for i in range(0, len(picks), 16)
-                ]
+                [pipeline(a, b, seeds.tolist(), steps=sampling_steps or SHOWN_IN) for a, b, seeds in parts]
             )
         landmarks = np.array([held_out.labels[held_out_pairs.target[p]]["landmarks"] for p in picks])
         rows = torch.stack([source, reference, output, target], 1)[::4]

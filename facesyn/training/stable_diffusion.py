@@ -20,12 +20,12 @@ from facesyn.evaluation.measures import ssim_map
 from facesyn.labelled import LabelledFaces
 from facesyn.rendered import StylePairs
 from facesyn.tensors import to_tensor
-from facesyn.training.adversary import RATE_FACTOR, Adversary
-from facesyn.training.atd import ATDNetworks, TransferLosses
+from facesyn.training.adversary import RATE_FACTOR
+from facesyn.training.atd import SHOWN_IN, ATDNetworks, TransferLosses
 from facesyn.training.judges import judges
 from facesyn.training.latents import encode_faces
 from facesyn.training.loop import Run, Settings
-from facesyn.training.schedule import predicts_noise
+from facesyn.training.schedule import predicts_noise, visited_timesteps
 from facesyn.training.sheets import write_sheet
 
 CAPTION = "portrait photograph of a person"
@@ -167,11 +167,11 @@ def train_full_size(
     pipeline = begin(base, exact)
     pipeline.vae.eval().requires_grad_(False)
     pipeline.unet.enable_gradient_checkpointing()
-    adversary, sampled = None, {}
+    visited = None
     if sampling_steps is not None:  # these few must begin at pure noise, where Stable Diffusion's own spacing does not
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
-        adversary, sampled = Adversary(pipeline.vae.config["latent_channels"]), {"steps": sampling_steps}
-    networks = ATDNetworks(pipeline.unet, pipeline.style_encoder, adversary)
+        visited = visited_timesteps(pipeline.scheduler, sampling_steps)
+    networks = ATDNetworks(pipeline.unet, pipeline.style_encoder, few_steps=visited is not None)
     run = Run(folder, networks, settings, {"adversary": RATE_FACTOR})
     with run.accelerator.main_process_first():  # the others find the latents written
         latents = encode_faces(
@@ -191,7 +191,7 @@ def train_full_size(
         settings.batch_size,
         run.device,
         judges=judging,
-        sampling_steps=sampling_steps,
+        visited=visited,
     )
     shown, _ = pair(strangers, settings.seed)
     photographs = Photographs(strangers, pipeline.size)
@@ -206,7 +206,7 @@ def train_full_size(
         source = photographs.batch(np.array([shown.source[p] for p in picks]))
         reference = photographs.batch(np.array([shown.references[p][0] for p in picks]))
         rows = zip(source.split(1), reference.split(1), picks, strict=True)
-        output = torch.cat([made(face, style, [int(seed)], **sampled) for face, style, seed in rows])
+        output = torch.cat([made(a, b, [int(seed)], steps=sampling_steps or SHOWN_IN) for a, b, seed in rows])
         write_sheet(folder / f"samples-{step:07d}.png", torch.stack([source, reference, output, target], 1))
         return {"ssim": float(ssim_map((output + 1) / 2, (target + 1) / 2).mean())}
 
