@@ -150,7 +150,7 @@ def train(
         typer.Option(
             "--sampling-steps",
             min=1,
-            help="For atd: learn to sample in so few steps, with an adversary against the blur of a mean.",
+            help="For atd: learn to sample in so few steps: only their noise levels.",
         ),
     ] = None,
     start: Annotated[

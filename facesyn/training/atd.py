@@ -13,7 +13,6 @@ from torch import nn
 from facesyn.atd import ATDPipeline, StyleEncoder, sampling
 from facesyn.evaluation.transfer import compare_pictures
 from facesyn.rendered import RenderedFaces, StylePairs
-from facesyn.training.adversary import RATE_FACTOR, Adversary
 from facesyn.training.judges import Judge, judges
 from facesyn.training.latents import channel_weights, encode_faces
 from facesyn.training.loop import Losses, Run, Settings
@@ -36,12 +35,11 @@ class Drops:
 
 
 class ATDNetworks(nn.Module):
-    """What is trained: the autoencoder stays as it is. For few steps an adversary learns along, of no use later."""
+    """What is trained: the autoencoder stays as it is."""
 
-    def __init__(self, unet: UNet2DConditionModel, style_encoder: StyleEncoder, few_steps: bool = False):
+    def __init__(self, unet: UNet2DConditionModel, style_encoder: StyleEncoder):
         super().__init__()
         self.unet, self.style_encoder = unet, style_encoder
-        self.adversary = Adversary(unet.config["out_channels"]) if few_steps else None
 
 
 @dataclass(frozen=True)
@@ -85,8 +83,6 @@ class TransferLosses:
             "prediction": (error if self.weights is None else self.weights * error).mean()
         }
         estimate = clean_estimate(self.scheduler, z_t, prediction, t)
-        if self.networks.adversary is not None:
-            terms |= self.networks.adversary.terms(estimate, z_0, generator)
         whole = ~(no_style | no_identity)
         if whole.any():  # of a small batch, all may lack something
             for judge in self.judges:
@@ -108,7 +104,7 @@ class TransferLosses:
         return tuple(self.latents[flip, index].float() for index in (target, source, reference))
 
 
-def new_atd(vae: AutoencoderKL, channels: tuple[int, int] = (96, 192), few_steps: bool = False) -> ATDNetworks:
+def new_atd(vae: AutoencoderKL, channels: tuple[int, int] = (96, 192)) -> ATDNetworks:
     """UNet and style encoder for the autoencoder's latents: attention at half resolution, style also by time."""
     latent_channels = vae.config["latent_channels"]
     unet = UNet2DConditionModel(
@@ -128,7 +124,7 @@ def new_atd(vae: AutoencoderKL, channels: tuple[int, int] = (96, 192), few_steps
     )
     style_encoder = StyleEncoder(latent_channels, token_dim=192, vector_dim=256, layout_channels=latent_channels)
     unet.set_attn_processor(AttnProcessor())  # on 64 tokens its backward pass beats the fused kernel's
-    return ATDNetworks(unet, style_encoder, few_steps)
+    return ATDNetworks(unet, style_encoder)
 
 
 def train_atd(
@@ -146,7 +142,7 @@ def train_atd(
     """Train in `folder`; the averaged model is saved as `folder/model` (ATD folder format) at every validation.
 
     The two other folders hold networks that look at the autoencoder's latents, or pictures of them, for `judges`. With
-    `sampling_steps` it learns to sample in so few: only their timesteps, with an adversary against the blur of a mean.
+    `sampling_steps` it learns to sample in so few: only their timesteps.
     """
     vae = (
         AutoencoderKL.from_pretrained(vae_folder, local_files_only=True, use_safetensors=True)
@@ -157,8 +153,8 @@ def train_atd(
     weights = channel_weights(vae, latents[0, :: max(1, latents.shape[1] // 16)].float())
     held_out_pairs = StylePairs.of(held_out.labels)
     scheduler = new_scheduler()
-    networks = new_atd(vae, few_steps=sampling_steps is not None)
-    run = Run(folder, networks, settings, {"adversary": RATE_FACTOR})
+    networks = new_atd(vae)
+    run = Run(folder, networks, settings)
     losses = TransferLosses(
         networks,
         scheduler,

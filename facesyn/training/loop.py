@@ -79,13 +79,10 @@ class _Learner(nn.Module):
 class Run:
     """A resumable training run of one module (which may hold several that learn together).
 
-    What `losses` computes with must be on `device`; its generators draw on the CPU, the same on every device. A part of
-    `module` named in `rate_factors` learns at so many times the settings' rate.
+    What `losses` computes with must be on `device`; its generators draw on the CPU, the same on every device.
     """
 
-    def __init__(
-        self, folder: Path, module: nn.Module, settings: Settings, rate_factors: Mapping[str, float] | None = None
-    ):
+    def __init__(self, folder: Path, module: nn.Module, settings: Settings):
         self.folder, self.module, self.settings = folder, module, settings
         folder.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(settings.threads)
@@ -97,18 +94,15 @@ class Run:
         self.device = self.accelerator.device
         module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions share two threads better
         self.average = copy.deepcopy(module).requires_grad_(False).eval()
-        groups: dict[float, list[nn.Parameter]] = {}
-        for name, parameter in module.named_parameters():
-            if parameter.requires_grad:
-                groups.setdefault((rate_factors or {}).get(name.partition(".")[0], 1.0), []).append(parameter)
+        parameters = [p for p in module.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
-            [{"params": members, "rate_factor": factor} for factor, members in groups.items()],
+            parameters,
             lr=settings.learning_rate,
             betas=(0.9, 0.99),
             weight_decay=settings.weight_decay,
             fused=True,
         )
-        self.parameters = [parameter for members in groups.values() for parameter in members]
+        self.parameters = parameters
         self.step = 0
         self.seconds = 0.0
         if self.checkpoint.exists():
@@ -177,7 +171,7 @@ class Run:
         count = 0
         while self.step < settings.steps:
             for group in self.optimiser.param_groups:
-                group["lr"] = settings.rate(self.step) * group["rate_factor"]
+                group["lr"] = settings.rate(self.step)
             draw = self.step * self.accelerator.num_processes + self.accelerator.process_index
             generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + draw)
             self.module.train()

@@ -26,7 +26,7 @@ from facesyn.training.ufg import SAMPLING, edge_maps
 
 SETTINGS = {
     "ufg": SAMPLING,
-    "atd": {"steps": 1, "identity_scale": 1.0, "style_scale": 1.0},  # the step it was trained for, where guidance costs
+    "atd": {"steps": 1, "identity_scale": 1.0, "style_scale": 1.0, "mirrored": True},  # the step it was trained for
 }
 EDGES_PER_CELL, REFERENCES = 24, 120
 

@@ -20,7 +20,6 @@ from facesyn.evaluation.measures import ssim_map
 from facesyn.labelled import LabelledFaces
 from facesyn.rendered import StylePairs
 from facesyn.tensors import to_tensor
-from facesyn.training.adversary import RATE_FACTOR
 from facesyn.training.atd import SHOWN_IN, ATDNetworks, TransferLosses
 from facesyn.training.judges import judges
 from facesyn.training.latents import encode_faces
@@ -171,8 +170,8 @@ def train_full_size(
     if sampling_steps is not None:  # these few must begin at pure noise, where Stable Diffusion's own spacing does not
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
         visited = visited_timesteps(pipeline.scheduler, sampling_steps)
-    networks = ATDNetworks(pipeline.unet, pipeline.style_encoder, few_steps=visited is not None)
-    run = Run(folder, networks, settings, {"adversary": RATE_FACTOR})
+    networks = ATDNetworks(pipeline.unet, pipeline.style_encoder)
+    run = Run(folder, networks, settings)
     with run.accelerator.main_process_first():  # the others find the latents written
         latents = encode_faces(
             base / "vae",

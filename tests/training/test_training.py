@@ -57,20 +57,6 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> N
     assert lines[-1]["square"] < lines[0]["square"] / 10 and "held_out_weight" in lines[-1]
 
 
-def test_a_part_may_learn_at_a_rate_of_its_own(tmp_path: Path) -> None:
-    model = nn.ModuleDict({"slow": nn.Linear(1, 1), "fast": nn.Linear(1, 1)})
-    began = {name: part.bias.item() for name, part in model.items()}
-    settings = Settings(1, 1, 0.01, warmup=1, cooldown=0, weight_decay=0, threads=1)
-    run = Run(tmp_path, model, settings, {"fast": 4.0})
-
-    def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
-        return {"sum": sum(part.bias.sum() for part in model.values())}
-
-    run.go(losses, lambda average, step: {}, lambda line: None)
-    moved = {name: began[name] - part.bias.item() for name, part in model.items()}
-    assert moved == pytest.approx({"slow": 0.01, "fast": 0.04}, rel=1e-3)  # AdamW's first step is as long as the rate
-
-
 def test_a_run_begins_from_what_fits_of_another(tmp_path: Path) -> None:
     fit_line(tmp_path / "first", 4)
     settings = Settings(1, 1, 0.1, threads=1, start=tmp_path / "first")
