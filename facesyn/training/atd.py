@@ -22,7 +22,7 @@ from facesyn.training.sheets import write_sheet
 SHOWN_IN = 10
 """Steps that validation samples in, where the training is for no number of its own."""
 EARLINESS = 2.0
-"""Of the two steps that the embedded ATD samples in, the first says nearly all of who it is and how."""
+"""Of the few steps that the embedded ATD is sampled in, the first says nearly all of who it is and how."""
 
 
 @dataclass(frozen=True)
