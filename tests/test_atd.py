@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from facesyn.atd import ATDPipeline, Style, StyleEncoder, sampling
 from facesyn.atd.transfer import TransferSampler, transfer_settings
 from facesyn.errors import ModelError, UsageError
-from facesyn.tensors import to_pictures
+from facesyn.tensors import to_pictures, to_tensor
 
 
 @pytest.fixture(scope="module", params=[0, 4], ids=["tokens", "tokens and layout"])
@@ -119,6 +119,9 @@ def test_mirrored_it_is_the_mean_of_a_face_and_of_that_from_mirrored_pictures(pi
     once, other = made(source, reference, False), made(mirror(source), mirror(reference), False)[:, ::-1]
     assert np.abs(once - other).mean() > 2
     assert np.abs(made(source, reference, True) - (once + other) / 2).max() <= 1
+    tensors = (to_tensor([picture], pipeline.size) for picture in (source, reference))
+    whole = to_pictures(pipeline(*tensors, [1], steps=1, mirrored=True))  # of tensors the same
+    assert np.abs(made(source, reference, True) - np.asarray(whole[0], float)).max() <= 1
     assert transfer_settings({"mirrored": True}, mirrored=False).mirrored is False  # asked for
 
 

@@ -14,7 +14,9 @@ from facesyn.model_folder import setting
 from facesyn.tensors import to_pictures, to_tensor
 
 SOURCES, REFERENCES = 64, 1024
-"""Faces and styles remembered: a source stays for the pictures of its person, a reference serves many people."""
+"""Faces and styles remembered: a source stays for the pictures of its person, a reference serves many people.
+
+A mirrored one counts as another."""
 
 
 class Networks(Protocol):
@@ -109,17 +111,17 @@ class TransferSampler:
         self, sources: Sequence[Image.Image], references: Sequence[Image.Image], seeds: Sequence[int]
     ) -> list[Image.Image]:
         """See `facesyn.protocols.AttributeTransfer.transfer`."""
-        made = self._made(sources, references, seeds)
-        if self._settings.mirrored:
-            mirrored = self._made([*map(ImageOps.mirror, sources)], [*map(ImageOps.mirror, references)], seeds)
-            made = (made + mirrored.flip(-1)) / 2
+        settings = asdict(self._settings)
+        mirrored = settings.pop("mirrored")
+        made = self._made(sources, references, seeds, **settings)
+        if mirrored:
+            made = (made + self._made(_mirrored(sources), _mirrored(references), seeds, **settings).flip(-1)) / 2
         return to_pictures(made)
 
     def _made(
-        self, sources: Sequence[Image.Image], references: Sequence[Image.Image], seeds: Sequence[int]
+        self, sources: Sequence[Image.Image], references: Sequence[Image.Image], seeds: Sequence[int], **settings: Any
     ) -> torch.Tensor:
         networks = self._networks
-        settings = {name: value for name, value in asdict(self._settings).items() if name != "mirrored"}
         z_id = torch.cat([self._latents(source) for source in sources])
         styles, absent = zip(*map(self._styles, references), strict=True)
         z = sampling.noise(seeds, tuple(z_id.shape[1:])).to(networks.device, networks.dtype)
@@ -137,6 +139,10 @@ class TransferSampler:
     def _encode(self, picture: Image.Image) -> torch.Tensor:
         pixels = to_tensor([picture], self._networks.size)
         return self._networks.encode(pixels.to(self._networks.device, self._networks.dtype))
+
+
+def _mirrored(pictures: Sequence[Image.Image]) -> list[Image.Image]:
+    return [ImageOps.mirror(picture) for picture in pictures]
 
 
 def _remembered(compute: Callable[[Image.Image], Any], size: int) -> Callable[[Image.Image], Any]:

@@ -19,7 +19,7 @@ from facesyn.training.loop import Losses, Run, Settings
 from facesyn.training.schedule import clean_estimate, draw_timesteps, new_scheduler, predicts_noise, visited_timesteps
 from facesyn.training.sheets import write_sheet
 
-SHOWN_IN = 10
+VALIDATION_STEPS = 10
 """Steps that validation samples in, where the training is for no number of its own."""
 EARLINESS = 2.0
 """Of the few steps that the embedded ATD is sampled in, the first says nearly all of who it is and how."""
@@ -180,7 +180,7 @@ def train_atd(
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
             parts = zip(source.split(16), reference.split(16), torch.from_numpy(picks).split(16), strict=True)
             output = torch.cat(
-                [pipeline(a, b, seeds.tolist(), steps=sampling_steps or SHOWN_IN) for a, b, seeds in parts]
+                [pipeline(a, b, seeds.tolist(), steps=sampling_steps or VALIDATION_STEPS) for a, b, seeds in parts]
             )
         landmarks = np.array([held_out.labels[held_out_pairs.target[p]]["landmarks"] for p in picks])
         rows = torch.stack([source, reference, output, target], 1)[::4]

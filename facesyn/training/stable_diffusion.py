@@ -20,7 +20,7 @@ from facesyn.evaluation.measures import ssim_map
 from facesyn.labelled import LabelledFaces
 from facesyn.rendered import StylePairs
 from facesyn.tensors import to_tensor
-from facesyn.training.atd import SHOWN_IN, ATDNetworks, TransferLosses
+from facesyn.training.atd import VALIDATION_STEPS, ATDNetworks, TransferLosses
 from facesyn.training.judges import judges
 from facesyn.training.latents import encode_faces
 from facesyn.training.loop import Run, Settings
@@ -205,7 +205,7 @@ def train_full_size(
         source = photographs.batch(np.array([shown.source[p] for p in picks]))
         reference = photographs.batch(np.array([shown.references[p][0] for p in picks]))
         rows = zip(source.split(1), reference.split(1), picks, strict=True)
-        output = torch.cat([made(a, b, [int(seed)], steps=sampling_steps or SHOWN_IN) for a, b, seed in rows])
+        output = torch.cat([made(a, b, [int(seed)], steps=sampling_steps or VALIDATION_STEPS) for a, b, seed in rows])
         write_sheet(folder / f"samples-{step:07d}.png", torch.stack([source, reference, output, target], 1))
         return {"ssim": float(ssim_map((output + 1) / 2, (target + 1) / 2).mean())}
 
