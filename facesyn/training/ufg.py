@@ -1,26 +1,38 @@
 """Training of UFG: text encoder, UNet and ControlNet together, from captions and edge maps of rendered portraits."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionControlNetPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    DDIMScheduler,
+    StableDiffusionControlNetPipeline,
+    UNet2DConditionModel,
+)
 from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from facesyn.errors import UsageError
+from facesyn.identity.networks import AttributeNet, Recogniser
+from facesyn.labelled import CELL
 from facesyn.prompting.formulation import Formulation, load
 from facesyn.references.edges import HIGH, LOW, inner_face
 from facesyn.rendered import RenderedFaces
 from facesyn.training.captions import attributes_of, caption_of
-from facesyn.training.judges import AttributeJudge
+from facesyn.training.judges import AttributeJudge, PeopleJudge, looks_at_pictures, people_judge
 from facesyn.training.latents import channel_weights, encode_faces
 from facesyn.training.loop import Losses, Run, Settings
-from facesyn.training.schedule import clean_estimate, draw_timesteps, new_scheduler, signal_share
+from facesyn.training.schedule import clean_estimate, draw_timesteps, new_scheduler, signal_share, visited_timesteps
 from facesyn.training.sheets import write_sheet
 from facesyn.training.tokenizer import train_tokenizer
 
@@ -31,6 +43,8 @@ NO_EDGES, FACE_EDGES = 0.25, 0.5
 TOKENIZER_CAPTIONS = 4000
 SAMPLING = {"steps": 12, "guidance_scale": 1.25}
 """What the embedded UFG is released with, and its sheets are sampled by."""
+SAMPLED = 8
+"""Faces of one cell that are sampled and judged in a step, by each process."""
 CLEAR = 0.1
 """ᾱ_t from which an estimate of z_0 is judged: out of more noise it is a mean of many faces, which has no age."""
 
@@ -83,6 +97,127 @@ def edge_maps(faces: RenderedFaces) -> np.ndarray:
     return np.stack([cv2.Canny(picture, LOW, HIGH) for picture in grey])
 
 
+@dataclass(frozen=True)
+class Portraits:
+    """What UFG learns from: the latents (n, c, h, w), Canny edges and inner-face masks (n, size, size), and labels."""
+
+    latents: torch.Tensor
+    edges: np.ndarray
+    masks: np.ndarray
+    labels: Sequence[Mapping[str, Any]]
+    formulation: Formulation
+
+    def cells(self) -> list[np.ndarray]:
+        """The people of every demographic cell that has two or more."""
+        members: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for index, label in enumerate(self.labels):
+            members[tuple(str(label[key]) for key in CELL)].append(index)
+        return [np.array(found) for found in members.values() if len(found) > 1]
+
+    def caption(self, index: int, rng: np.random.Generator) -> str:
+        return caption_of(self.labels[index], self.formulation, random.Random(int(rng.integers(2**62))))
+
+    def unprompted(self, index: int, rng: np.random.Generator) -> str:
+        """What guidance may move away from."""
+        return "" if rng.random() < 0.5 else self.formulation.negative_prompt(attributes_of(self.labels[index]))
+
+    def inner_edges(self, index: int) -> np.ndarray:
+        return np.where(self.masks[index], self.edges[index], 0)
+
+    def condition(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        fate = rng.random()
+        if fate < NO_EDGES:
+            return np.zeros_like(self.edges[index])
+        return self.inner_edges(index) if fate < NO_EDGES + FACE_EDGES else self.edges[index]
+
+
+@dataclass(frozen=True)
+class FaceLosses:
+    """The loss terms of a step.
+
+    `weights`: (c, 1, 1), of the latents' channels. `estimates` are judged where little noise is left. With
+    `sampling_steps` only the timesteps visited are learned, and `people` judges faces sampled in so few steps without
+    guidance, each from the prompt of one and the edges of another of a cell, with gradients through all steps (DRaFT,
+    Clark et al. 2024).
+    """
+
+    networks: UFGNetworks
+    tokenizer: CLIPTokenizer
+    scheduler: DDIMScheduler
+    portraits: Portraits
+    batch_size: int
+    device: torch.device
+    weights: torch.Tensor
+    estimates: AttributeJudge | None = None
+    people: PeopleJudge | None = None
+    sampling_steps: int | None = None
+
+    def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Losses:
+        terms = self._learned(rng, generator)
+        if self.people is not None and self.sampling_steps is not None:
+            terms |= self._sampled(self.people, self.sampling_steps, rng, generator)
+        return terms
+
+    def _learned(self, rng: np.random.Generator, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        portraits = self.portraits
+        indices = rng.integers(0, len(portraits.latents), self.batch_size)
+        told = rng.random(len(indices)) >= NO_PROMPT
+        texts = [
+            portraits.caption(i, rng) if each else portraits.unprompted(i, rng)
+            for i, each in zip(indices, told, strict=True)
+        ]
+        control = [portraits.condition(i, rng) for i in indices]
+        z_0 = portraits.latents[torch.from_numpy(indices)].float()
+        if self.sampling_steps is None:
+            t = draw_timesteps(len(indices), generator)
+        else:
+            visited = visited_timesteps(self.scheduler, self.sampling_steps)
+            t = visited[torch.randint(len(visited), (len(indices),), generator=generator)]
+        noise = torch.randn(z_0.shape, generator=generator)
+        z_0, t, noise = (each.to(self.device) for each in (z_0, t, noise))
+        z_t = self.scheduler.add_noise(z_0, noise, t)
+        prediction = self._predict(z_t, t, self._context(texts), self._control(control))
+        error = prediction - self.scheduler.get_velocity(z_0, noise, t)
+        terms = {"v": (self.weights * error.square()).mean()}
+        judged = torch.from_numpy(told).to(self.device) & (signal_share(self.scheduler, t).flatten() > CLEAR)
+        if self.estimates is not None and judged.any():
+            estimate = clean_estimate(self.scheduler, z_t, prediction, t)[judged]
+            terms |= self.estimates(estimate, z_0[judged], generator)
+        return terms
+
+    def _sampled(self, judge: PeopleJudge, steps: int, rng: np.random.Generator, generator: torch.Generator) -> Losses:
+        portraits = self.portraits
+        cells = portraits.cells()
+        cell = cells[rng.integers(len(cells))]
+        asked = rng.choice(cell, min(SAMPLED, len(cell)), replace=False)
+        lenders = np.roll(asked, 1)
+        context = self._context([portraits.caption(i, rng) for i in asked])
+        control = self._control([portraits.inner_edges(i) for i in lenders])
+        wanted, shapes = (portraits.latents[torch.from_numpy(i)].float().to(self.device) for i in (asked, lenders))
+        scheduler = DDIMScheduler.from_config(self.scheduler.config)
+        scheduler.set_timesteps(steps, device=self.device)
+        z = torch.randn(wanted.shape, generator=generator).to(self.device) * scheduler.init_noise_sigma
+        for t in scheduler.timesteps:
+            z = scheduler.step(self._predict(z, t, context, control), t, z).prev_sample
+        return judge(z, wanted, shapes, generator)
+
+    def _predict(
+        self, z_t: torch.Tensor, t: torch.Tensor, context: torch.Tensor, control: torch.Tensor
+    ) -> torch.Tensor:
+        down, middle = self.networks.controlnet(z_t, t, context, controlnet_cond=control, return_dict=False)
+        unet = self.networks.unet
+        return unet(
+            z_t, t, context, down_block_additional_residuals=down, mid_block_additional_residual=middle
+        ).sample.float()
+
+    def _context(self, texts: list[str]) -> torch.Tensor:
+        tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
+        return self.networks.text_encoder(tokens.input_ids.to(self.device))[0]
+
+    def _control(self, edges: list[np.ndarray]) -> torch.Tensor:
+        return torch.from_numpy(np.stack(edges)).float()[:, None].repeat(1, 3, 1, 1).to(self.device) / 255
+
+
 def train_ufg(
     faces: RenderedFaces,
     held_out: RenderedFaces,
@@ -90,13 +225,20 @@ def train_ufg(
     folder: Path,
     settings: Settings,
     report: Callable[[str], None],
+    recogniser_folder: Path | None = None,
     classifier_folder: Path | None = None,
+    sampling_steps: int | None = None,
 ) -> bool:
     """Train in `folder` on the portraits among `faces`; the averaged model is saved at every validation.
 
-    It is a Stable Diffusion pipeline with a ControlNet, `folder/model`. `classifier_folder` holds a classifier of
-    latents, which then sees to it that faces have the attributes of their captions.
+    It is a Stable Diffusion pipeline with a ControlNet, `folder/model`. A classifier of latents in `classifier_folder`
+    sees to it that faces have the attributes of their captions. With `sampling_steps` it learns to sample in so few,
+    without guidance, and the two folders may hold networks that look at pictures, which judge what it samples.
+
+    Raises UsageError for networks that would not be asked.
     """
+    shown = classifier_folder is not None and looks_at_pictures(AttributeNet, classifier_folder)
+    _check_asked(recogniser_folder, shown, sampling_steps)
     faces = _portraits(faces)
     vae = (
         AutoencoderKL.from_pretrained(vae_folder, local_files_only=True, use_safetensors=True)
@@ -106,54 +248,25 @@ def train_ufg(
     latents = encode_faces(vae_folder, faces, folder / "latents.npz", report, flips=False)[0]
     weights = channel_weights(vae, latents[:: max(1, len(latents) // 16)].float())
     edges = edge_maps(faces)
-    masks = [inner_face(np.array(label["landmarks"]), *edges.shape[1:]) for label in faces.labels]
+    masks = np.stack([inner_face(np.array(label["landmarks"]), *edges.shape[1:]) for label in faces.labels])
     formulation = load()
     tokenizer = _tokenizer(faces, formulation, folder / "tokenizer", settings.start)
     scheduler = new_scheduler()
     networks = new_ufg(vae, tokenizer)
     run = Run(folder, networks, settings)
-    weights = weights.to(run.device)
-    judge = None if classifier_folder is None else AttributeJudge(classifier_folder, run.device)
-
-    def caption(index: int, rng: np.random.Generator, told: bool) -> str:
-        label = faces.labels[index]
-        if not told:
-            return "" if rng.random() < 0.5 else formulation.negative_prompt(attributes_of(label))
-        return caption_of(label, formulation, random.Random(int(rng.integers(2**62))))
-
-    def condition(index: int, rng: np.random.Generator) -> np.ndarray:
-        fate = rng.random()
-        if fate < NO_EDGES:
-            return np.zeros_like(edges[index])
-        if fate < NO_EDGES + FACE_EDGES:
-            return np.where(masks[index], edges[index], 0)
-        return edges[index]
-
-    def losses(rng: np.random.Generator, generator: torch.Generator) -> Losses:
-        indices = rng.integers(0, len(faces), settings.batch_size)
-        told = rng.random(len(indices)) >= NO_PROMPT
-        captions = [caption(i, rng, each) for i, each in zip(indices, told, strict=True)]
-        tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
-        context = networks.text_encoder(tokens.input_ids.to(run.device))[0]
-        control = (
-            torch.from_numpy(np.stack([condition(i, rng) for i in indices])).float()[:, None].repeat(1, 3, 1, 1) / 255
-        )
-        z_0 = latents[torch.from_numpy(indices)].float()
-        t = draw_timesteps(len(indices), generator)
-        noise = torch.randn(z_0.shape, generator=generator)
-        z_0, t, noise, control = (each.to(run.device) for each in (z_0, t, noise, control))
-        z_t = scheduler.add_noise(z_0, noise, t)
-        down, mid = networks.controlnet(z_t, t, context, controlnet_cond=control, return_dict=False)
-        prediction = networks.unet(
-            z_t, t, context, down_block_additional_residuals=down, mid_block_additional_residual=mid
-        ).sample
-        error = prediction.float() - scheduler.get_velocity(z_0, noise, t)
-        terms = {"v": (weights * error.square()).mean()}
-        judged = torch.from_numpy(told).to(run.device) & (signal_share(scheduler, t).flatten() > CLEAR)
-        if judge is not None and judged.any():
-            estimate = clean_estimate(scheduler, z_t, prediction.float(), t)[judged]
-            terms |= judge(estimate, z_0[judged], generator)
-        return terms
+    people = people_judge(recogniser_folder, classifier_folder, vae, run.device)
+    losses = FaceLosses(
+        networks,
+        tokenizer,
+        scheduler,
+        Portraits(latents, edges, masks, faces.labels, formulation),
+        settings.batch_size,
+        run.device,
+        weights.to(run.device),
+        None if classifier_folder is None or shown else AttributeJudge(classifier_folder, run.device),
+        people,
+        sampling_steps,
+    )
 
     sample_edges = edge_maps(held_out)
 
@@ -182,8 +295,8 @@ def train_ufg(
                 caption_of(label, formulation, rng),
                 negative_prompt=formulation.negative_prompt(attributes_of(label)),
                 image=Image.fromarray(face_edges).convert("RGB"),
-                num_inference_steps=int(SAMPLING["steps"]),
-                guidance_scale=SAMPLING["guidance_scale"],
+                num_inference_steps=sampling_steps or int(SAMPLING["steps"]),
+                guidance_scale=SAMPLING["guidance_scale"] if sampling_steps is None else 1.0,
                 generator=torch.Generator().manual_seed(index),
                 output_type="pt",
             ).images[0]
@@ -193,6 +306,15 @@ def train_ufg(
         return {}
 
     return run.go(losses, validate, report)
+
+
+def _check_asked(recogniser_folder: Path | None, classifier_shown: bool, sampling_steps: int | None) -> None:
+    if recogniser_folder is not None and not looks_at_pictures(Recogniser, recogniser_folder):
+        raise UsageError(f"{recogniser_folder} looks at latents.", hint="UFG's judge looks at pictures, as mini does.")
+    if sampling_steps is None and (classifier_shown or recogniser_folder is not None):
+        raise UsageError(
+            "Networks that look at pictures judge faces that UFG samples.", hint="Add --sampling-steps, e.g. 8."
+        )
 
 
 def _portraits(faces: RenderedFaces) -> RenderedFaces:
