@@ -54,7 +54,7 @@ _HELPED = {  # what looks on while another is trained, and what it can help
     "teacher": _OF_LATENTS,
     "judge": (Trainable.AUTOENCODER, Trainable.DECODER, Trainable.UFG, Trainable.ATD),
     "classifier": (Trainable.UFG, Trainable.ATD),
-    "sampling_steps": (Trainable.UFG, Trainable.ATD),
+    "sampling_steps": (Trainable.ATD,),
 }
 _ON_LATENTS = (Trainable.DECODER, Trainable.UFG, Trainable.ATD, *_OF_LATENTS)
 
@@ -132,15 +132,14 @@ def train(
     judge: Annotated[
         Path | None,
         typer.Option(
-            "--judge",
-            help="Folder of a recogniser in the loss: for atd of latents or pictures, for ufg of these.",
+            "--judge", help="Folder of a recogniser that joins the loss: for ufg and atd of latents or of pictures."
         ),
     ] = None,
     classifier: Annotated[
         Path | None,
         typer.Option(
             "--classifier",
-            help="For atd and ufg: folder of a classifier in the loss, of latents or of pictures.",
+            help="For ufg and atd: folder of a classifier that joins the loss, likewise.",
         ),
     ] = None,
     teacher: Annotated[
@@ -154,7 +153,7 @@ def train(
         typer.Option(
             "--sampling-steps",
             min=1,
-            help="For atd and ufg: learn to sample in so few steps; ufg's networks of pictures judge what it samples.",
+            help="For atd: learn to sample in so few steps: only their noise levels.",
         ),
     ] = None,
     start: Annotated[
@@ -338,7 +337,7 @@ def _train_on_renders(
     elif what is Trainable.UFG and autoencoder is not None:
         from facesyn.training.ufg import train_ufg
 
-        train_ufg(faces, unseen, autoencoder, output, settings, out.note, judge, onlooker, helpers.sampling_steps)
+        train_ufg(faces, unseen, autoencoder, output, settings, out.note, judge, onlooker)
     elif what is Trainable.ATD and autoencoder is not None:
         from facesyn.training.atd import train_atd
 

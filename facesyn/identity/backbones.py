@@ -117,25 +117,26 @@ class MobileFaceNet(ModelMixin, ConfigMixin):
         return self.embed(self.trunk(faces))
 
 
-AnyRecogniser = Recogniser | IResNet | MobileFaceNet
 CLASSES: dict[str, type[Any]] = {each.__name__: each for each in (Recogniser, IResNet, MobileFaceNet)}
 
 
-def new_backbone(name: str) -> AnyRecogniser:
+def new_backbone(name: str) -> IResNet | MobileFaceNet | Recogniser:
     """A fresh backbone of that name, of `BACKBONES`; `mini` is the embedded recogniser's, for processors."""
     if name == "mini":
         return Recogniser()
     return MobileFaceNet() if name == "mobilefacenet" else IResNet(int(name.removeprefix("iresnet")))
 
 
-def load_recogniser(folder: Path) -> AnyRecogniser:
+def load_recogniser(folder: Path) -> Recogniser | IResNet | MobileFaceNet:
     """The recogniser saved in `folder`, whichever of `CLASSES` it is; safetensors only. Raises ModelError."""
     try:
         named = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]
         found = CLASSES[named]
     except (OSError, ValueError, KeyError, TypeError):
         raise ModelError(f"{folder} holds none of {', '.join(CLASSES)}.") from None
-    model: AnyRecogniser = found.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    model: Recogniser | IResNet | MobileFaceNet = found.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True
+    )
     return model
 
 

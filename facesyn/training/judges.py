@@ -5,7 +5,7 @@ Know no diffusion.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,21 +14,18 @@ from diffusers import AutoencoderKL
 from facesyn.atd import sampling
 from facesyn.errors import ModelError
 from facesyn.evaluation.measures import ssim_map
-from facesyn.identity.backbones import AnyRecogniser, load_recogniser
 from facesyn.identity.networks import AttributeNet, Recogniser, recognition_crop, summed_embeddings
 from facesyn.training.classifier import grey
 from facesyn.training.latent_classifier import LatentAttributeNet
 from facesyn.training.latent_recogniser import disturbed, latent_crop
 from facesyn.training.loop import Losses
 
+STRUCTURE = 0.8
+"""Weight of how near pictures are."""
 LIKENESS, LEAKAGE = 0.4, 0.15
 """Weights of being near the true picture of the same person, and of not being near the reference's person."""
 ATTRIBUTES = 0.2
 """Weight of the divergence about each attribute."""
-SPREAD = 1.0
-"""Weight of how unlike people are."""
-GRAIN = 0.1
-"""Largest standard deviation of noise on pictures that are judged, of a range of 2."""
 RGB = 3
 """Channels of pictures; latents have others."""
 MARGIN = 0.2
@@ -60,7 +57,7 @@ class LatentIdentityJudge:
     would take for a likeness does not outlast that.
     """
 
-    def __init__(self, recogniser: AnyRecogniser):
+    def __init__(self, recogniser: Recogniser):
         self.recogniser = recogniser
 
     def __call__(
@@ -78,27 +75,34 @@ class LatentIdentityJudge:
 class PictureJudge:
     """Identity and attributes as a loss, by networks that look at pictures, and the pictures' likeness (1 − SSIM).
 
+    `structure` is the weight of the last; without any it is not looked at.
+
     They need no judge of latents, which has to be taught first. But decoding is dear, so only `DECODED` samples of a
     batch are shown: of 16, that makes a step of the embedded ATD 1.2 to 1.6 times as long on one CPU core.
     """
 
     DECODED = 4
-    STRUCTURE = 0.8
+    GRAIN = 0.1
+    """Largest standard deviation of noise on the pictures, of a range of 2."""
 
-    def __init__(self, vae: AutoencoderKL, recogniser: AnyRecogniser | None, classifier: AttributeNet | None):
-        self.vae, self.recogniser, self.classifier = vae, recogniser, classifier
+    def __init__(
+        self, vae: AutoencoderKL, recogniser: Recogniser | None, classifier: AttributeNet | None, structure: float
+    ):
+        self.vae, self.recogniser, self.classifier, self.structure = vae, recogniser, classifier, structure
 
     def __call__(
         self, estimate: torch.Tensor, target: torch.Tensor, generator: torch.Generator, reference: torch.Tensor
     ) -> Losses:
-        """See `Judge`."""
+        """See `Judge`. Grain on the picture does here what noise on latents does in `LatentIdentityJudge`."""
         judged = slice(self.DECODED)
         made, wanted, shown = (
             sampling.decode(self.vae, latents[judged]).float() for latents in (estimate, target, reference)
         )
-        similarity = ssim_map((made + 1) / 2, (wanted + 1) / 2).mean()
-        grainy = _grainy(made, generator)
-        terms: dict[str, torch.Tensor] = {"structure": self.STRUCTURE * (1 - similarity)}
+        grain = self.GRAIN * torch.rand(len(made), 1, 1, 1, generator=generator)
+        grainy = made + (grain * torch.randn(made.shape, generator=generator)).to(made)
+        terms: dict[str, torch.Tensor] = {}
+        if self.structure:
+            terms["structure"] = self.structure * (1 - ssim_map((made + 1) / 2, (wanted + 1) / 2).mean())
         if self.recogniser is not None:
             terms |= _identity(*(_seen(self.recogniser, pictures) for pictures in (grainy, wanted, shown)))
         if self.classifier is not None:
@@ -106,38 +110,7 @@ class PictureJudge:
         return terms
 
 
-class PeopleJudge:
-    """Of faces that were sampled, not estimated: does each look as asked, and are they as unlike as people are?
-
-    The second is asked of pairs, which are to be as alike as the true ones (Park et al. 2019, relational knowledge
-    distillation): a generator that makes the typical face of everyone asked for makes few people.
-    """
-
-    def __init__(self, vae: AutoencoderKL, recogniser: AnyRecogniser | None, classifier: AttributeNet | None):
-        self.vae, self.recogniser, self.classifier = vae, recogniser, classifier
-
-    def __call__(
-        self, made: torch.Tensor, wanted: torch.Tensor, shapes: torch.Tensor, generator: torch.Generator
-    ) -> Losses:
-        """Latents (b, c, h, w): sampled; of who was asked for; of whose edges were given."""
-        made, wanted, shapes = (sampling.decode(self.vae, latents).float() for latents in (made, wanted, shapes))
-        made = _grainy(made, generator)
-        terms: dict[str, torch.Tensor] = {}
-        if self.recogniser is not None:
-            alike, truly = (each @ each.T for each in (_seen(self.recogniser, p) for p in (made, shapes)))
-            terms["spread"] = SPREAD * (alike - truly).square().sum() / (len(made) * max(len(made) - 1, 1))
-        if self.classifier is not None:
-            terms |= _attributes(self.classifier, grey, made, wanted)
-        return terms
-
-
-def _grainy(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """With noise of up to `GRAIN`, which does for pictures what noise on latents does in `LatentIdentityJudge`."""
-    grain = GRAIN * torch.rand(len(pictures), 1, 1, 1, generator=generator)
-    return pictures + (grain * torch.randn(pictures.shape, generator=generator)).to(pictures)
-
-
-def _seen(recogniser: AnyRecogniser, pictures: torch.Tensor) -> torch.Tensor:
+def _seen(recogniser: Recogniser, pictures: torch.Tensor) -> torch.Tensor:
     """(b, d) unit embeddings of pictures and their mirror images."""
     return summed_embeddings(recogniser, recognition_crop(pictures, recogniser.config["size"]))
 
@@ -192,48 +165,28 @@ class AttributeJudge:
 
 
 def judges(
-    recogniser: Path | None, classifier: Path | None, vae: AutoencoderKL, device: torch.device | str
+    recogniser: Path | None,
+    classifier: Path | None,
+    vae: AutoencoderKL,
+    device: torch.device | str,
+    structure: float = STRUCTURE,
 ) -> list[Judge]:
-    """Of estimates: those of which there is a folder, of a recogniser and of a classifier, of latents or pictures."""
+    """Those of which there is a folder: of a recogniser and of a classifier, each of latents or of pictures."""
     found: list[Judge] = []
-    of_pictures = _of_pictures(recogniser, classifier, device)
-    if recogniser is not None and of_pictures[0] is None:
-        found.append(LatentIdentityJudge(_frozen(load_recogniser(recogniser), device)))
-    if classifier is not None and of_pictures[1] is None:
-        found.append(AttributeJudge(classifier, device))
-    if any(of_pictures):
-        found.append(PictureJudge(_backward_fast(vae, device), *of_pictures))
+    picture_recogniser = picture_classifier = None
+    if recogniser is not None:
+        net = Recogniser.from_pretrained(recogniser, local_files_only=True).eval().requires_grad_(False).to(device)
+        if net.config["channels"] == RGB:
+            picture_recogniser = net
+        else:
+            found.append(LatentIdentityJudge(net))
+    if classifier is not None:
+        if AttributeNet.load_config(classifier).get("channels", RGB) == RGB:
+            picture_classifier = AttributeNet.from_pretrained(classifier, local_files_only=True)
+            picture_classifier.eval().requires_grad_(False).to(device)
+        else:
+            found.append(AttributeJudge(classifier, device))
+    if picture_recogniser is not None or picture_classifier is not None:
+        vae.to(device, memory_format=torch.channels_last)  # on processors its backward pass is faster
+        found.append(PictureJudge(vae, picture_recogniser, picture_classifier, structure))
     return found
-
-
-def people_judge(
-    recogniser: Path | None, classifier: Path | None, vae: AutoencoderKL, device: torch.device | str
-) -> PeopleJudge | None:
-    """Of sampled faces, with those networks in the folders that look at pictures; None without any."""
-    of_pictures = _of_pictures(recogniser, classifier, device)
-    return PeopleJudge(_backward_fast(vae, device), *of_pictures) if any(of_pictures) else None
-
-
-def looks_at_pictures(kind: type[Recogniser] | type[AttributeNet], folder: Path) -> bool:
-    """Whether the network in `folder` does; others look at latents."""
-    return bool(kind.load_config(folder).get("channels", RGB) == RGB)
-
-
-def _of_pictures(
-    recogniser: Path | None, classifier: Path | None, device: torch.device | str
-) -> tuple[AnyRecogniser | None, AttributeNet | None]:
-    """Those that look at pictures, a recogniser of whatever class."""
-    shown = recogniser is not None and looks_at_pictures(Recogniser, recogniser)
-    asked = classifier is not None and looks_at_pictures(AttributeNet, classifier)
-    return (
-        _frozen(load_recogniser(recogniser), device) if recogniser is not None and shown else None,
-        _frozen(AttributeNet.from_pretrained(classifier, local_files_only=True), device) if asked else None,
-    )
-
-
-def _frozen(network: Any, device: torch.device | str) -> Any:
-    return network.eval().requires_grad_(False).to(device)
-
-
-def _backward_fast(vae: AutoencoderKL, device: torch.device | str) -> AutoencoderKL:
-    return vae.to(device, memory_format=torch.channels_last)  # on processors its backward pass is faster

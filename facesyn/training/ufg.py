@@ -1,7 +1,6 @@
 """Training of UFG: text encoder, UNet and ControlNet together, from captions and edge maps of rendered portraits."""
 
 import random
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +21,14 @@ from PIL import Image
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from facesyn.errors import UsageError
-from facesyn.identity.networks import AttributeNet, Recogniser
-from facesyn.labelled import CELL
 from facesyn.prompting.formulation import Formulation, load
 from facesyn.references.edges import HIGH, LOW, inner_face
 from facesyn.rendered import RenderedFaces
 from facesyn.training.captions import attributes_of, caption_of
-from facesyn.training.judges import AttributeJudge, PeopleJudge, looks_at_pictures, people_judge
+from facesyn.training.judges import Judge, judges
 from facesyn.training.latents import channel_weights, encode_faces
 from facesyn.training.loop import Losses, Run, Settings
-from facesyn.training.schedule import clean_estimate, draw_timesteps, new_scheduler, signal_share, visited_timesteps
+from facesyn.training.schedule import clean_estimate, draw_timesteps, new_scheduler, signal_share
 from facesyn.training.sheets import write_sheet
 from facesyn.training.tokenizer import train_tokenizer
 
@@ -43,8 +39,6 @@ NO_EDGES, FACE_EDGES = 0.25, 0.5
 TOKENIZER_CAPTIONS = 4000
 SAMPLING = {"steps": 12, "guidance_scale": 1.25}
 """What the embedded UFG is released with, and its sheets are sampled by."""
-SAMPLED = 8
-"""Faces of one cell that are sampled and judged in a step, by each process."""
 CLEAR = 0.1
 """ᾱ_t from which an estimate of z_0 is judged: out of more noise it is a mean of many faces, which has no age."""
 
@@ -99,20 +93,17 @@ def edge_maps(faces: RenderedFaces) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Portraits:
-    """What UFG learns from: the latents (n, c, h, w), Canny edges and inner-face masks (n, size, size), and labels."""
+    """What UFG learns from.
+
+    Latents (2, n, c, h, w), [1] of the mirrored pictures, Canny edges and masks of the inner face (n, size, size), and
+    labels.
+    """
 
     latents: torch.Tensor
     edges: np.ndarray
     masks: np.ndarray
     labels: Sequence[Mapping[str, Any]]
     formulation: Formulation
-
-    def cells(self) -> list[np.ndarray]:
-        """The people of every demographic cell that has two or more."""
-        members: dict[tuple[str, ...], list[int]] = defaultdict(list)
-        for index, label in enumerate(self.labels):
-            members[tuple(str(label[key]) for key in CELL)].append(index)
-        return [np.array(found) for found in members.values() if len(found) > 1]
 
     def caption(self, index: int, rng: np.random.Generator) -> str:
         return caption_of(self.labels[index], self.formulation, random.Random(int(rng.integers(2**62))))
@@ -121,24 +112,21 @@ class Portraits:
         """What guidance may move away from."""
         return "" if rng.random() < 0.5 else self.formulation.negative_prompt(attributes_of(self.labels[index]))
 
-    def inner_edges(self, index: int) -> np.ndarray:
-        return np.where(self.masks[index], self.edges[index], 0)
-
-    def condition(self, index: int, rng: np.random.Generator) -> np.ndarray:
-        fate = rng.random()
+    def condition(self, index: int, rng: np.random.Generator, flip: bool) -> np.ndarray:
+        """The edges a picture is learned from, all, the inner face's or none."""
+        fate, edges = rng.random(), self.edges[index]
         if fate < NO_EDGES:
-            return np.zeros_like(self.edges[index])
-        return self.inner_edges(index) if fate < NO_EDGES + FACE_EDGES else self.edges[index]
+            edges = np.zeros_like(edges)
+        elif fate < NO_EDGES + FACE_EDGES:
+            edges = np.where(self.masks[index], edges, 0)
+        return edges[:, ::-1] if flip else edges
 
 
 @dataclass(frozen=True)
 class FaceLosses:
-    """The loss terms of a step.
+    """The loss terms of a step. `weights`: (c, 1, 1), of the latents' channels.
 
-    `weights`: (c, 1, 1), of the latents' channels. `estimates` are judged where little noise is left. With
-    `sampling_steps` only the timesteps visited are learned, and `people` judges faces sampled in so few steps without
-    guidance, each from the prompt of one and the edges of another of a cell, with gradients through all steps (DRaFT,
-    Clark et al. 2024).
+    `judges` add terms on the estimate of z_0, of samples that have a caption and little noise.
     """
 
     networks: UFGNetworks
@@ -148,58 +136,33 @@ class FaceLosses:
     batch_size: int
     device: torch.device
     weights: torch.Tensor
-    estimates: AttributeJudge | None = None
-    people: PeopleJudge | None = None
-    sampling_steps: int | None = None
+    judges: Sequence[Judge] = ()
 
     def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Losses:
-        terms = self._learned(rng, generator)
-        if self.people is not None and self.sampling_steps is not None:
-            terms |= self._sampled(self.people, self.sampling_steps, rng, generator)
-        return terms
-
-    def _learned(self, rng: np.random.Generator, generator: torch.Generator) -> dict[str, torch.Tensor]:
         portraits = self.portraits
-        indices = rng.integers(0, len(portraits.latents), self.batch_size)
-        told = rng.random(len(indices)) >= NO_PROMPT
-        texts = [
-            portraits.caption(i, rng) if each else portraits.unprompted(i, rng)
-            for i, each in zip(indices, told, strict=True)
-        ]
-        control = [portraits.condition(i, rng) for i in indices]
-        z_0 = portraits.latents[torch.from_numpy(indices)].float()
-        if self.sampling_steps is None:
-            t = draw_timesteps(len(indices), generator)
-        else:
-            visited = visited_timesteps(self.scheduler, self.sampling_steps)
-            t = visited[torch.randint(len(visited), (len(indices),), generator=generator)]
+        indices = rng.integers(0, len(portraits.labels), self.batch_size)
+        told = rng.random(self.batch_size) >= NO_PROMPT
+        flips = rng.integers(0, 2, self.batch_size)
+        drawn = list(zip(indices, told, flips, strict=True))
+        context = self._context(
+            [portraits.caption(i, rng) if each else portraits.unprompted(i, rng) for i, each, _ in drawn]
+        )
+        control = self._control([portraits.condition(i, rng, bool(flip)) for i, _, flip in drawn])
+        z_0 = portraits.latents[torch.from_numpy(flips), torch.from_numpy(indices)].float()
+        t = draw_timesteps(self.batch_size, generator)
         noise = torch.randn(z_0.shape, generator=generator)
         z_0, t, noise = (each.to(self.device) for each in (z_0, t, noise))
         z_t = self.scheduler.add_noise(z_0, noise, t)
-        prediction = self._predict(z_t, t, self._context(texts), self._control(control))
+        prediction = self._predict(z_t, t, context, control)
         error = prediction - self.scheduler.get_velocity(z_0, noise, t)
-        terms = {"v": (self.weights * error.square()).mean()}
+        terms: dict[str, torch.Tensor] = {"v": (self.weights * error.square()).mean()}
         judged = torch.from_numpy(told).to(self.device) & (signal_share(self.scheduler, t).flatten() > CLEAR)
-        if self.estimates is not None and judged.any():
+        if judged.any():
             estimate = clean_estimate(self.scheduler, z_t, prediction, t)[judged]
-            terms |= self.estimates(estimate, z_0[judged], generator)
+            strangers = z_0[judged].roll(1, 0)
+            for judge in self.judges:
+                terms |= judge(estimate, z_0[judged], generator, strangers)
         return terms
-
-    def _sampled(self, judge: PeopleJudge, steps: int, rng: np.random.Generator, generator: torch.Generator) -> Losses:
-        portraits = self.portraits
-        cells = portraits.cells()
-        cell = cells[rng.integers(len(cells))]
-        asked = rng.choice(cell, min(SAMPLED, len(cell)), replace=False)
-        lenders = np.roll(asked, 1)
-        context = self._context([portraits.caption(i, rng) for i in asked])
-        control = self._control([portraits.inner_edges(i) for i in lenders])
-        wanted, shapes = (portraits.latents[torch.from_numpy(i)].float().to(self.device) for i in (asked, lenders))
-        scheduler = DDIMScheduler.from_config(self.scheduler.config)
-        scheduler.set_timesteps(steps, device=self.device)
-        z = torch.randn(wanted.shape, generator=generator).to(self.device) * scheduler.init_noise_sigma
-        for t in scheduler.timesteps:
-            z = scheduler.step(self._predict(z, t, context, control), t, z).prev_sample
-        return judge(z, wanted, shapes, generator)
 
     def _predict(
         self, z_t: torch.Tensor, t: torch.Tensor, context: torch.Tensor, control: torch.Tensor
@@ -227,26 +190,21 @@ def train_ufg(
     report: Callable[[str], None],
     recogniser_folder: Path | None = None,
     classifier_folder: Path | None = None,
-    sampling_steps: int | None = None,
 ) -> bool:
     """Train in `folder` on the portraits among `faces`; the averaged model is saved at every validation.
 
-    It is a Stable Diffusion pipeline with a ControlNet, `folder/model`. A classifier of latents in `classifier_folder`
-    sees to it that faces have the attributes of their captions. With `sampling_steps` it learns to sample in so few,
-    without guidance, and the two folders may hold networks that look at pictures, which judge what it samples.
-
-    Raises UsageError for networks that would not be asked.
+    It is a Stable Diffusion pipeline with a ControlNet, `folder/model`. The two other folders hold networks that look
+    at the autoencoder's latents, or pictures of them: they see to it that faces have the attributes of their captions,
+    and that everyone looks like themselves, not like everyone of their kind.
     """
-    shown = classifier_folder is not None and looks_at_pictures(AttributeNet, classifier_folder)
-    _check_asked(recogniser_folder, shown, sampling_steps)
     faces = _portraits(faces)
     vae = (
         AutoencoderKL.from_pretrained(vae_folder, local_files_only=True, use_safetensors=True)
         .eval()
         .requires_grad_(False)
     )
-    latents = encode_faces(vae_folder, faces, folder / "latents.npz", report, flips=False)[0]
-    weights = channel_weights(vae, latents[:: max(1, len(latents) // 16)].float())
+    latents = encode_faces(vae_folder, faces, folder / "latents.npz", report)
+    weights = channel_weights(vae, latents[0, :: max(1, latents.shape[1] // 16)].float())
     edges = edge_maps(faces)
     masks = np.stack([inner_face(np.array(label["landmarks"]), *edges.shape[1:]) for label in faces.labels])
     formulation = load()
@@ -254,7 +212,6 @@ def train_ufg(
     scheduler = new_scheduler()
     networks = new_ufg(vae, tokenizer)
     run = Run(folder, networks, settings)
-    people = people_judge(recogniser_folder, classifier_folder, vae, run.device)
     losses = FaceLosses(
         networks,
         tokenizer,
@@ -263,11 +220,9 @@ def train_ufg(
         settings.batch_size,
         run.device,
         weights.to(run.device),
-        None if classifier_folder is None or shown else AttributeJudge(classifier_folder, run.device),
-        people,
-        sampling_steps,
+        # A face that its conditions leave open has no one picture to be near to.
+        judges(recogniser_folder, classifier_folder, vae, run.device, structure=0.0),
     )
-
     sample_edges = edge_maps(held_out)
 
     def validate(average: nn.Module, step: int) -> Mapping[str, float]:
@@ -295,8 +250,8 @@ def train_ufg(
                 caption_of(label, formulation, rng),
                 negative_prompt=formulation.negative_prompt(attributes_of(label)),
                 image=Image.fromarray(face_edges).convert("RGB"),
-                num_inference_steps=sampling_steps or int(SAMPLING["steps"]),
-                guidance_scale=SAMPLING["guidance_scale"] if sampling_steps is None else 1.0,
+                num_inference_steps=int(SAMPLING["steps"]),
+                guidance_scale=SAMPLING["guidance_scale"],
                 generator=torch.Generator().manual_seed(index),
                 output_type="pt",
             ).images[0]
@@ -306,15 +261,6 @@ def train_ufg(
         return {}
 
     return run.go(losses, validate, report)
-
-
-def _check_asked(recogniser_folder: Path | None, classifier_shown: bool, sampling_steps: int | None) -> None:
-    if recogniser_folder is not None and not looks_at_pictures(Recogniser, recogniser_folder):
-        raise UsageError(f"{recogniser_folder} looks at latents.", hint="UFG's judge looks at pictures, as mini does.")
-    if sampling_steps is None and (classifier_shown or recogniser_folder is not None):
-        raise UsageError(
-            "Networks that look at pictures judge faces that UFG samples.", hint="Add --sampling-steps, e.g. 8."
-        )
 
 
 def _portraits(faces: RenderedFaces) -> RenderedFaces:

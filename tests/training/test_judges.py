@@ -51,9 +51,7 @@ def test_ufg_goes_on_from_the_released_one_with_a_classifier_of_latents(renders:
     brief = Settings(2, 16, 1e-5, threads=1, report_every=1, validate_every=2, warmup=1)
     train_latent_classifier(few, few, released / "vae", tmp_path / "looks", brief, lambda line: None)
     brief = replace(brief, start=released)
-    train_ufg(
-        few, alone, released / "vae", tmp_path / "ufg", brief, lambda line: None, None, tmp_path / "looks" / "model"
-    )
+    train_ufg(few, alone, released / "vae", tmp_path / "ufg", brief, lambda line: None, tmp_path / "looks" / "model")
     lines = [json.loads(line) for line in (tmp_path / "ufg" / "log.jsonl").read_text().splitlines()]
     assert {"v", "ethnicity", "gender", "age_interval"} <= set(lines[0]) and lines[0]["v"] < 0.6  # untrained: above 1
     assert np.load(tmp_path / "ufg" / "latents.npz")["latents"].shape[1] == len(few.sources)
@@ -228,8 +226,8 @@ def test_the_identity_judge_prefers_it_under_noise_too(judge: Any) -> None:
     [
         ("recogniser", "--teacher", "latent-recogniser"),
         ("decoder", "--classifier", "ufg, atd"),
-        ("landmarker", "--judge", "autoencoder, decoder, ufg, atd"),
-        ("decoder", "--sampling-steps", "ufg, atd"),
+        ("ufg", "--judge", "autoencoder, decoder, atd"),
+        ("ufg", "--sampling-steps", "atd"),
     ],
 )
 def test_a_helper_that_would_not_be_asked_is_refused(
