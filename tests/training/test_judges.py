@@ -38,7 +38,9 @@ def test_atd_trains_with_a_judge_of_latents(renders: RenderedFaces, tmp_path: Pa
     assert saved.unet.config["in_channels"] == 3 * saved.vae.config["latent_channels"]
 
 
-def test_ufg_goes_on_from_the_released_one_with_a_classifier_of_latents(renders: RenderedFaces, tmp_path: Path) -> None:
+def test_ufg_goes_on_from_the_released_one_with_judges_of_latents_and_of_pictures(
+    renders: RenderedFaces, tmp_path: Path
+) -> None:
     from diffusers import StableDiffusionControlNetPipeline
 
     from facesyn.models import resolve
@@ -51,9 +53,11 @@ def test_ufg_goes_on_from_the_released_one_with_a_classifier_of_latents(renders:
     brief = Settings(2, 16, 1e-5, threads=1, report_every=1, validate_every=2, warmup=1)
     train_latent_classifier(few, few, released / "vae", tmp_path / "looks", brief, lambda line: None)
     brief = replace(brief, start=released)
-    train_ufg(few, alone, released / "vae", tmp_path / "ufg", brief, lambda line: None, tmp_path / "looks" / "model")
+    judges = resolve("mini", "recogniser"), tmp_path / "looks" / "model"
+    train_ufg(few, alone, released / "vae", tmp_path / "ufg", brief, lambda line: None, *judges)
     lines = [json.loads(line) for line in (tmp_path / "ufg" / "log.jsonl").read_text().splitlines()]
-    assert {"v", "ethnicity", "gender", "age_interval"} <= set(lines[0]) and lines[0]["v"] < 0.6  # untrained: above 1
+    assert set(lines[0]) >= {"v", "identity", "ethnicity", "gender", "age_interval"} and "structure" not in lines[0]
+    assert lines[0]["v"] < 0.6  # untrained: above 1
     assert np.load(tmp_path / "ufg" / "latents.npz")["latents"].shape[1] == len(few.sources)
     before, after = (
         StableDiffusionControlNetPipeline.from_pretrained(each, local_files_only=True, safety_checker=None)
@@ -226,7 +230,7 @@ def test_the_identity_judge_prefers_it_under_noise_too(judge: Any) -> None:
     [
         ("recogniser", "--teacher", "latent-recogniser"),
         ("decoder", "--classifier", "ufg, atd"),
-        ("ufg", "--judge", "autoencoder, decoder, atd"),
+        ("landmarker", "--judge", "autoencoder, decoder, ufg, atd"),
         ("ufg", "--sampling-steps", "atd"),
     ],
 )

@@ -361,3 +361,19 @@ def test_the_mean_of_two_models_lies_between_them(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is not that of"):
         mean(tmp_path / "before", tmp_path / "other", 0.5, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_mirrored_portrait_is_learned_from_mirrored_edges(renders: RenderedFaces) -> None:
+    from facesyn.prompting.formulation import load
+    from facesyn.training.ufg import Portraits, edge_maps
+
+    faces = RenderedFaces(renders.images[:4], renders.labels[:4])
+    edges = edge_maps(faces)
+    mirrored = edge_maps(RenderedFaces(np.ascontiguousarray(faces.images[:, :, ::-1]), faces.labels))
+    people = Portraits(torch.zeros(2, 4, 12, 16, 16), edges, np.ones_like(edges, bool), faces.labels, load())
+    draws = [np.random.default_rng(seed) for seed in range(8)]
+    learned = [people.condition(seed % 4, rng, flip=True) for seed, rng in enumerate(draws)]
+    assert any(each.any() for each in learned)
+    for seed, each in enumerate(learned):
+        if each.any():  # Canny is not quite symmetrical
+            assert (each != mirrored[seed % 4]).mean() < 0.02 < (each != edges[seed % 4]).mean()
