@@ -37,12 +37,25 @@ def default_settings(folder: Path) -> dict[str, Any]:
 def setting(defaults: Mapping[str, Any], name: str, asked: Number | None, otherwise: Number, least: Number) -> Number:
     """What is `asked` for, else what the model was made for, else `otherwise`.
 
-    Raises UsageError for less than `least`.
+    Raises UsageError for less than `least`, ModelError where the model says another kind of thing.
     """
-    value = type(otherwise)(defaults.get(name, otherwise) if asked is None else asked)
+    value = type(otherwise)(_made_for(defaults, name, otherwise, (int, float)) if asked is None else asked)
     if not value >= least:  # nor a number that is none
         raise UsageError(f"{name} is at least {least}, not {value}.")
     return value
+
+
+def switch(defaults: Mapping[str, Any], name: str, asked: bool | None) -> bool:
+    """Likewise, of what is on or off; off where nobody says."""
+    return bool(_made_for(defaults, name, False, (bool,)) if asked is None else asked)
+
+
+def _made_for(defaults: Mapping[str, Any], name: str, otherwise: Any, kinds: tuple[type, ...]) -> Any:
+    value = defaults.get(name, otherwise)
+    if isinstance(value, kinds) and isinstance(value, bool) == (bool in kinds):
+        return value
+    wanted = "true or false" if bool in kinds else "a number"
+    raise ModelError(f"{name} in the model's {DEFAULTS} is {wanted}, not {value!r}.", hint="Mend it, or pass your own.")
 
 
 def name_of(model: str, folder: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,3 +133,18 @@ def test_what_cannot_be_sampled_with_is_refused(wrong: dict[str, float]) -> None
         transfer_settings({"steps": 4}, **wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=name):  # nor if a model's own file says so
         transfer_settings(wrong)
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ({"mirrored": "no"}, "mirrored in the model's facesyn.json is true or false, not 'no'"),
+        ({"mirrored": 1}, "mirrored in the model's facesyn.json is true or false, not 1"),
+        ({"steps": "few"}, "steps in the model's facesyn.json is a number, not 'few'"),
+        ({"style_scale": True}, "style_scale in the model's facesyn.json is a number, not True"),
+    ],
+)
+def test_settings_of_a_model_that_make_no_sense_are_refused(said: dict[str, Any], wanted: str) -> None:
+    with pytest.raises(ModelError, match=wanted):
+        transfer_settings(said)
+    assert transfer_settings(said, steps=2, style_scale=1.0, mirrored=True).mirrored  # what is asked for goes first

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from facesyn.atd import sampling
 from facesyn.atd.style_encoder import Style
-from facesyn.model_folder import setting
+from facesyn.model_folder import setting, switch
 from facesyn.tensors import to_pictures, to_tensor
 
 SOURCES, REFERENCES = 64, 1024
@@ -86,7 +86,7 @@ def transfer_settings(
         setting(defaults, "identity_scale", identity_scale, 1.0, least=0.0),
         setting(defaults, "style_scale", style_scale, 1.0, least=0.0),
         min(first, steps - 1) if identity_from is None else first,
-        bool(defaults.get("mirrored", False)) if mirrored is None else mirrored,
+        switch(defaults, "mirrored", mirrored),
     )
 
 
