@@ -206,7 +206,7 @@ def _transfers(compared: Sequence[Runtime]) -> dict[str, Make]:
 
 
 def _plain_generator(folder: Path) -> Make:
-    """Diffusers' pipeline as its documentation shows it, with the model's own steps and guidance."""
+    """Diffusers' pipeline as its documentation shows it, with the model's own steps and scales."""
     import torch
     from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
 
@@ -215,7 +215,7 @@ def _plain_generator(folder: Path) -> Make:
         folder, controlnet=controlnet, safety_checker=None, requires_safety_checker=False, dtype=torch.float32
     )
     pipeline.set_progress_bar_config(disable=True)
-    settings = generation_settings(default_settings(folder), None, None, 1.0)
+    settings = generation_settings(default_settings(folder))
 
     def make(work: Work, size: int) -> None:
         pipeline(
@@ -224,6 +224,7 @@ def _plain_generator(folder: Path) -> Make:
             negative_prompt=[row.negative_prompt for row in work.prompts[:size]],
             num_inference_steps=settings.steps,
             guidance_scale=settings.guidance_scale,
+            controlnet_conditioning_scale=settings.conditioning_scale,
             generator=[torch.Generator().manual_seed(seed) for seed in work.seeds[:size]],
         )
 

@@ -51,7 +51,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A small SD 1.5-shaped model and a small ATD, exported; with the settings they are sampled with."""
     here = tmp_path_factory.mktemp("models")
     plain = tiny.sd15(here / "plain-ufg")
-    (plain / "facesyn.json").write_text('{"steps": 3, "guidance_scale": 3.0}')
+    (plain / "facesyn.json").write_text('{"steps": 3, "guidance_scale": 3.0, "conditioning_scale": 0.7}')
     (plain / "README.md").write_text("---\nlicense: mit\n---\n")
     tiny.atd(layout_channels=2).save_pretrained(here / "plain-atd")
     settings = {"steps": 3, "identity_scale": 2.0, "style_scale": 1.5, "identity_from": 1, "mirrored": True}
@@ -74,13 +74,16 @@ def test_every_network_has_a_graph_that_says_what_torch_says(folders: SimpleName
 
 def test_faces_are_those_of_torch_whatever_the_batch(folders: SimpleNamespace) -> None:
     rows, edges, seeds = [row(1), row(2), row(3)], [drawn_edges(1), drawn_edges(2), drawn_edges(3)], [4, 5, 6]
-    options = {"model": str(folders.ufg), "conditioning_scale": 0.7} | CPU
+    options = {"model": str(folders.ufg)} | CPU
     onnx, pytorch = (create(Role.GENERATOR, name, options) for name in ("onnx", "diffusers"))
     made = onnx.generate(rows, edges, seeds)
     assert difference(made, pytorch.generate(rows, edges, seeds)) <= 2
     assert difference(made[1:2], onnx.generate(rows[1:2], edges[1:2], seeds[1:2])) <= 2
     assert difference(made[:1], onnx.generate(rows[:1], edges[1:2], seeds[:1])) > 0  # the ControlNet is heard
     assert onnx.facts()["provider"] == "cpu" and onnx.facts()["model"]["name"] == "ufg"
+    assert onnx.facts()["conditioning_scale"] == pytorch.facts()["conditioning_scale"] == 0.7  # the model's own
+    louder = create(Role.GENERATOR, "onnx", options | {"conditioning_scale": 2.0})
+    assert difference(louder.generate(rows, edges, seeds), made) > 0
 
 
 def test_transfers_are_those_of_torch_whatever_the_batch(folders: SimpleNamespace) -> None:

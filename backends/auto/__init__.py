@@ -22,7 +22,7 @@ class AutoGenerator:
         scheduler: str | None = None,
         steps: int | None = None,
         guidance_scale: float | None = None,
-        conditioning_scale: float = 1.0,
+        conditioning_scale: float | None = None,
         compile: bool = False,
     ) -> Any:
         common: dict[str, Any] = {

@@ -26,7 +26,7 @@ class UFGGenerator:
     """Prompts and edge maps to unique frontal faces.
 
     `model` and `controlnet` are bundle names, diffusers folders or hub ids; without `controlnet`, the bundle's or the
-    folder's own is used. What is left out of `scheduler`, `steps` and `guidance_scale` comes from the model.
+    folder's own is used. What is left out of `scheduler`, `steps` and both scales comes from the model.
     `compile` takes minutes at the first batch of a size, then is faster.
     """
 
@@ -39,7 +39,7 @@ class UFGGenerator:
         scheduler: str | None = None,
         steps: int | None = None,
         guidance_scale: float | None = None,
-        conditioning_scale: float = 1.0,
+        conditioning_scale: float | None = None,
         compile: bool = False,
     ):
         place = choose_device(device)

@@ -22,7 +22,7 @@ class OnnxGenerator:
 
     `model` is a bundle name or a folder that `facesyn export` wrote; `controlnet`, a ControlNet's folder with graphs,
     where it is not the model's own. `provider` is auto, cpu, cuda or tensorrt. What is left out of `scheduler`,
-    `steps` and `guidance_scale` comes from the model.
+    `steps` and both scales comes from the model.
     """
 
     @classmethod
@@ -38,7 +38,7 @@ class OnnxGenerator:
         scheduler: str | None = None,
         steps: int | None = None,
         guidance_scale: float | None = None,
-        conditioning_scale: float = 1.0,
+        conditioning_scale: float | None = None,
     ):
         from facesyn.ufg import FaceSampler, generation_settings
         from facesyn.ufg.folder import controlnet_folder

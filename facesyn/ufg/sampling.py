@@ -71,13 +71,16 @@ class Settings:
 
 
 def generation_settings(
-    defaults: Mapping[str, Any], steps: int | None, guidance_scale: float | None, conditioning_scale: float
+    defaults: Mapping[str, Any],
+    steps: int | None = None,
+    guidance_scale: float | None = None,
+    conditioning_scale: float | None = None,
 ) -> Settings:
     """What is asked for, else what the model was made for. Raises UsageError for what cannot be sampled with."""
     return Settings(
         setting(defaults, "steps", steps, 30, least=1),
         setting(defaults, "guidance_scale", guidance_scale, 7.5, least=0.0),
-        setting({}, "conditioning_scale", conditioning_scale, 1.0, least=0.0),
+        setting(defaults, "conditioning_scale", conditioning_scale, 1.0, least=0.0),
     )
 
 
