@@ -20,7 +20,7 @@ from facesyn.training.latent_classifier import LatentAttributeNet
 from facesyn.training.latent_recogniser import disturbed, latent_crop
 from facesyn.training.loop import Losses
 
-STRUCTURE = 0.8
+STRUCTURE = 1.2
 """Weight of how near pictures are."""
 LIKENESS, LEAKAGE = 0.4, 0.15
 """Weights of being near the true picture of the same person, and of not being near the reference's person."""
@@ -38,7 +38,7 @@ class Judge(Protocol):
     def __call__(
         self, estimate: torch.Tensor, target: torch.Tensor, generator: torch.Generator, reference: torch.Tensor
     ) -> Losses:
-        """Latents (b, c, h, w), of which only `estimate` gets gradients."""
+        """Latents (b, c, h, w), of which only `estimate` gets gradients; `reference` shows somebody else."""
         ...
 
 
@@ -154,11 +154,7 @@ class AttributeJudge:
         self.classifier = classifier.eval().requires_grad_(False).to(device)
 
     def __call__(
-        self,
-        estimate: torch.Tensor,
-        target: torch.Tensor,
-        generator: torch.Generator,
-        reference: torch.Tensor | None = None,
+        self, estimate: torch.Tensor, target: torch.Tensor, generator: torch.Generator, reference: torch.Tensor
     ) -> Losses:
         """See `Judge`."""
         return _attributes(self.classifier, self.classifier.colourless, disturbed(estimate, generator), target)

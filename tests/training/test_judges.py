@@ -101,7 +101,8 @@ def test_a_classifier_of_latents_learns_and_then_judges_transfers(
     assert lines[-1]["held_out_gender"] > 0.6 and lines[-1]["held_out_gender_grey"] > 0.6
     latents = torch.from_numpy(np.load(tmp_path / "latents.npz")["latents"][0, :64]).float()
     judge = AttributeJudge(tmp_path / "model")
-    same, other = (judge(latents, target, torch.Generator().manual_seed(0)) for target in (latents, latents.roll(1, 0)))
+    others, noise = latents.roll(1, 0), torch.Generator().manual_seed(0)
+    same, other = (judge(latents, target, noise, others) for target in (latents, others))
     assert set(same) == {"ethnicity", "gender", "age_interval"}
     assert all(same[name] < 0.5 * other[name] for name in same)
 
